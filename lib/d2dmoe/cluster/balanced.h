@@ -1,0 +1,30 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace d2dmoe::cluster {
+
+struct BalancedOptions {
+  int64_t clusters = 0;
+  uint64_t seed = 0;
+  int64_t restarts = 1;     ///< best of so many random starts
+  int64_t max_sweeps = 60;  ///< passes of pairwise exchange
+};
+
+struct BalancedResult {
+  std::vector<int64_t> assignment;  ///< [F] cluster of each item; every cluster has exactly F / clusters items
+  double objective = 0;             ///< sum over items of squared distance to their cluster's mean (k-means' inertia)
+  int64_t sweeps = 0;
+};
+
+/// Balanced k-means in kernel form by pairwise exchange: only the similarity matrix of the items is needed.
+/// Deterministic for a seed, whatever the number of threads.
+/// @param gram  [F, F] float32, symmetric: inner products of the items
+/// @throws Error  clusters does not divide F (lists the divisors near it); gram not square or not finite
+/// @ref METHOD.md §3
+BalancedResult balanced_clusters(const torch::Tensor& gram, const BalancedOptions& options);
+
+}  // namespace d2dmoe::cluster

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <array>
+
+#include "d2dmoe/config/fields.h"
+
+/// The words that the registries of the higher rooms know, each with its help, so that configs, the schema, the
+/// documentation and the error messages list the same ones. Tests hold each registry against its list.
+namespace d2dmoe::config {
+
+inline const std::vector<Choice> kPenalties = {
+    {"none", "no penalty"},
+    {"square_hoyer", "(sum |a|)^2 / sum a^2 on the activations (the paper's)"},
+    {"l1", "sum of the activations"},
+    {"square_hoyer_clamped", "square_hoyer on max(z, displacement) - displacement of the pre-activations"},
+    {"l1_clamped", "sum of max(z, displacement) - displacement over the pre-activations"},
+};
+
+inline const std::vector<Choice> kAlphaSchedules = {
+    {"constant", "alpha from the first step"},
+    {"linear", "0 to alpha over the whole run"},
+    {"warmup", "0 to alpha over the first half, then constant"},
+    {"auto", "alpha is steered: raised while the validation metric holds, lowered when it falls"},
+};
+
+inline const std::vector<Choice> kSplits = {
+    {"mixed", "balanced clustering on the sum of weight and co-activation cosines (default)"},
+    {"weights", "balanced clustering on the cosine of the rows of W1 (the paper's similarity)"},
+    {"coactivation", "balanced clustering on the cosine of activations on calibration data"},
+    {"random", "a random balanced split"},
+    {"importance", "neurons in the order of |w * dL/dw|, the most important together"},
+    {"shared_routed", "neurons that are active most often in experts that always run, the rest clustered"},
+};
+
+inline const std::vector<Choice> kRules = {
+    {"dynamic_k", "expert e runs iff R_e >= tau * max R (default)"},
+    {"cumulative", "the fewest largest experts whose shares of sum R reach p"},
+    {"top_k", "the k largest"},
+    {"all", "every expert, always"},
+    {"oracle_dynamic_k", "dynamic_k on the true norms"},
+    {"oracle_cumulative", "cumulative on the true norms"},
+    {"oracle_top_k", "top_k on the true norms"},
+};
+
+inline const std::vector<Choice> kMetrics = {
+    {"accuracy", "share of right labels"},
+    {"macro_f1", "mean F1 over the classes"},
+    {"mcc", "Matthews correlation coefficient (CoLA)"},
+    {"pearson", "Pearson correlation (STS-B, regression)"},
+    {"loss", "mean task loss (lower is better)"},
+};
+
+inline const std::vector<Choice> kOptimizers = {{"adamw", "decoupled weight decay"},
+                                                {"adam", "weight decay added to the gradient"},
+                                                {"sgd", "with momentum"}};
+
+inline const std::vector<Choice> kLrSchedules = {{"linear", "linear warm-up, then linear decay to 0"},
+                                                 {"cosine", "linear warm-up, then cosine decay to 0"},
+                                                 {"constant", "linear warm-up, then constant"}};
+
+inline const std::vector<Choice> kDtypes = {{"float32", ""}, {"bfloat16", "autocast: weights stay float32"}};
+
+}  // namespace d2dmoe::config

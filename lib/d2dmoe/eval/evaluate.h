@@ -1,0 +1,38 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "d2dmoe/data/dataset.h"
+#include "d2dmoe/models/model.h"
+#include "d2dmoe/moe/selection.h"
+
+namespace d2dmoe::eval {
+
+/// What a model says about a data set, in the order of its examples.
+struct Predictions {
+  torch::Tensor logits;  ///< [n, C] float32 cpu
+  torch::Tensor labels;  ///< [n] float64 cpu
+  double loss = 0;       ///< mean task loss (cross-entropy, or mean squared error for regression)
+  int64_t tokens = 0;
+  double seconds = 0;
+};
+
+struct EvaluateOptions {
+  int64_t batch_size = 64;
+  torch::Device device = torch::kCPU;
+  const moe::Selection* selection = nullptr;  ///< overrides the sites' own
+  std::vector<nn::Observer*> observers;
+  std::string progress;  ///< title of a progress bar; empty = none
+  /// Called with each batch before it runs (the ledger needs its lengths).
+  std::function<void(const data::Batch&)> on_batch;
+};
+
+/// Runs the model in evaluation mode without gradients, batches sorted by length.
+Predictions evaluate(models::Model& model, const data::Dataset& dataset, bool regression,
+                     const EvaluateOptions& options);
+
+}  // namespace d2dmoe::eval

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "d2dmoe/io/safetensors.h"
+
+namespace d2dmoe::io {
+
+/// A model folder in the Hugging Face layout: config.json, model.safetensors or shards with
+/// model.safetensors.index.json, tokenizer files. Shards are opened on first use.
+class HfFolder {
+ public:
+  /// Reads config.json and the index of the weights.
+  /// @throws Error  folder or file missing, config.json corrupt; a folder with only pytorch_model.bin gets a hint
+  explicit HfFolder(std::filesystem::path dir);
+
+  const std::filesystem::path& dir() const { return dir_; }
+  const nlohmann::ordered_json& config() const { return config_; }
+  std::vector<std::string> tensor_names() const;
+  bool has(const std::string& name) const;
+  std::vector<int64_t> shape(const std::string& name);
+  torch::Tensor tensor(const std::string& name);
+  /// The weight files, in order.
+  std::vector<std::filesystem::path> weight_files() const;
+  /// SHA-256 over the weight files (one file: that file's own; shards: of the list of theirs).
+  std::string weights_hash() const;
+
+ private:
+  SafetensorsFile& file_of(const std::string& name);
+
+  std::filesystem::path dir_;
+  nlohmann::ordered_json config_;
+  std::map<std::string, std::string> where_;  // tensor -> file name
+  std::map<std::string, std::shared_ptr<SafetensorsFile>> open_;
+};
+
+/// Parses a JSON file; errors carry file, line and column. Duplicate keys and NaN are refused.
+nlohmann::ordered_json read_json_file(const std::filesystem::path& file);
+
+/// Copies the tokenizer files (vocab.txt, tokenizer.json, tokenizer_config.json, …) of one model folder to another.
+void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
+
+}  // namespace d2dmoe::io

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace d2dmoe::io {
+
+/// The folder of one stage of an experiment (<output_dir>/<stage>): config.json (resolved), metrics.jsonl, TensorBoard
+/// events, checkpoints/, model/, log.txt. Open folders are locked: a second process gets an error that names the
+/// first one's process id.
+class RunFolder {
+ public:
+  /// Creates or reopens the folder, takes its lock and compares `config` with the stored one.
+  /// @param config  the part of the resolved config that decides this stage's result
+  /// @throws Error       locked by another process; not writable
+  /// @throws UsageError  the stored config differs (the message lists the changed keys with both values)
+  RunFolder(std::filesystem::path dir, const nlohmann::ordered_json& config);
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
+  const std::filesystem::path& dir() const { return dir_; }
+  std::filesystem::path model_dir() const { return dir_ / "model"; }
+
+  /// Appends one event (a JSON object) to metrics.jsonl.
+  void append_metrics(const nlohmann::ordered_json& event);
+  /// Drops every event whose "step" is above `step` (what a killed run wrote after its last checkpoint), and a last
+  /// line that was cut.
+  void truncate_metrics(int64_t step);
+
+  /// Whether the stage has ended (mark_done was called), with what it noted then.
+  bool done() const;
+  nlohmann::ordered_json result() const;
+  void mark_done(const nlohmann::ordered_json& result);
+
+ private:
+  struct Lock;
+  std::filesystem::path dir_;
+  std::unique_ptr<Lock> lock_;
+};
+
+/// A checkpoint: named tensors and a JSON state, in one atomically written safetensors file
+/// checkpoints/step-000200.safetensors.
+struct Checkpoint {
+  int64_t step = 0;
+  std::map<std::string, torch::Tensor> tensors;
+  nlohmann::ordered_json state;
+};
+void save_checkpoint(const RunFolder& run, const Checkpoint& checkpoint, int64_t keep);
+/// The newest whole checkpoint; one that cannot be read is reported and the one before it taken. False when none.
+bool load_checkpoint(const RunFolder& run, Checkpoint& checkpoint);
+
+}  // namespace d2dmoe::io

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace d2dmoe::io {
+
+/// Place of one tensor in a safetensors file.
+struct TensorEntry {
+  std::string dtype;           ///< as in the file: "F32", "BF16", …
+  std::vector<int64_t> shape;
+  uint64_t begin = 0, end = 0;  ///< bytes, from the start of the data section
+};
+
+/// A memory-mapped safetensors file. Opening checks the whole header: its length, JSON, duplicate names, dtypes,
+/// shapes (overflow), offsets (order, overlap, gaps, end of file).
+/// @ref https://github.com/huggingface/safetensors (format description)
+class SafetensorsFile {
+ public:
+  /// @throws Error  names the file, the tensor and what is wrong with it
+  static std::shared_ptr<SafetensorsFile> open(const std::filesystem::path& file);
+  ~SafetensorsFile();
+
+  const std::map<std::string, TensorEntry>& entries() const { return entries_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  const std::filesystem::path& path() const { return path_; }
+
+  /// The tensor, a read-only view into the mapping that keeps it alive; clone before writing to it.
+  /// @throws Error  no such tensor (the message names the nearest)
+  torch::Tensor tensor(const std::string& name);
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+  std::map<std::string, TensorEntry> entries_;
+  std::map<std::string, std::string> metadata_;
+  std::filesystem::path path_;
+};
+
+/// Writes the tensors (any device, made contiguous) in the order of their names, atomically (see atomic_file.h).
+void write_safetensors(const std::filesystem::path& file, const std::map<std::string, torch::Tensor>& tensors,
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+
+}  // namespace d2dmoe::io

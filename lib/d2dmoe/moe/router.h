@@ -1,0 +1,28 @@
+#pragma once
+
+#include <torch/nn/module.h>
+
+namespace d2dmoe::moe {
+
+/// Predicts the L2 norm of every expert's output: D -> width -> E without biases, ReLU between, absolute value at the
+/// end (depth 1: one linear layer). Parameters: weight0 [width, D], weight1 [E, width], …
+/// @ref METHOD.md §4
+class Router : public torch::nn::Module {
+ public:
+  Router(int64_t d_in, int64_t width, int64_t depth, int64_t experts, uint64_t seed);
+  /// @param x  [N, D]
+  /// @return   [N, E] float32, >= 0
+  torch::Tensor forward(const torch::Tensor& x) const;
+
+  int64_t d_in() const { return d_in_; }
+  int64_t width() const { return width_; }
+  int64_t depth() const { return depth_; }
+  int64_t experts() const { return experts_; }
+  double flops_per_token() const;  ///< 2 per multiply-accumulate
+
+ private:
+  int64_t d_in_, width_, depth_, experts_;
+  std::vector<torch::Tensor> weights_;
+};
+
+}  // namespace d2dmoe::moe

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "d2dmoe/config/experiment.h"
+#include "d2dmoe/data/dataset.h"
+#include "d2dmoe/io/hf_folder.h"
+#include "d2dmoe/tokenizer/tokenizer.h"
+
+namespace d2dmoe::stages {
+
+/// <output_dir>/<stage>.
+std::filesystem::path stage_dir(const config::LoadedExperiment& experiment, const std::string& stage);
+
+/// The model folder that a stage starts from.
+/// @param start   the stage's `start` option: "auto" or a folder
+/// @param before  stages whose result "auto" takes, the first that the experiment holds; else model.path
+/// @throws UsageError  that stage has not finished (says which command to run), or the folder is missing
+std::filesystem::path start_folder(const config::LoadedExperiment& experiment, const std::string& start,
+                                   const std::vector<std::string>& before);
+
+/// Model folder, tokenizer and data of a stage, opened together.
+struct Inputs {
+  io::HfFolder folder;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  data::TextData data;
+};
+Inputs open_inputs(const config::LoadedExperiment& experiment, const std::filesystem::path& model_folder,
+                   const std::vector<std::string>& splits);
+
+/// The resolved config without what cannot change a stage's result (output_dir, threads, later stages).
+nlohmann::ordered_json stage_config(const config::LoadedExperiment& experiment, const std::string& stage);
+
+}  // namespace d2dmoe::stages

@@ -1,0 +1,19 @@
+#pragma once
+
+// The one place where torch and Catch2 meet: torch's macros CHECK and LOG collide with Catch2's.
+#include <torch/torch.h>
+
+#undef CHECK
+#undef LOG
+
+#if __has_include(<catch2/catch_all.hpp>)
+#include <catch2/catch_all.hpp>
+namespace d2dmoe::test {
+using Catch::Approx;
+}
+#else
+#include <catch2/catch.hpp>
+namespace d2dmoe::test {
+using Catch::Detail::Approx;
+}
+#endif
