@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "d2dmoe/io/json_file.h"
 #include "d2dmoe/io/safetensors.h"
 
 namespace d2dmoe::io {
@@ -39,9 +40,6 @@ class HfFolder {
   std::map<std::string, std::string> where_;  // tensor -> file name
   std::map<std::string, std::shared_ptr<SafetensorsFile>> open_;
 };
-
-/// Parses a JSON file; errors carry file, line and column. Duplicate keys and NaN are refused.
-nlohmann::ordered_json read_json_file(const std::filesystem::path& file);
 
 /// Copies the tokenizer files (vocab.txt, tokenizer.json, tokenizer_config.json, …) of one model folder to another.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);

@@ -8,18 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "d2dmoe/io/safetensors_header.h"
+
 namespace d2dmoe::io {
 
-/// Place of one tensor in a safetensors file.
-struct TensorEntry {
-  std::string dtype;           ///< as in the file: "F32", "BF16", …
-  std::vector<int64_t> shape;
-  uint64_t begin = 0, end = 0;  ///< bytes, from the start of the data section
-};
-
-/// A memory-mapped safetensors file. Opening checks the whole header: its length, JSON, duplicate names, dtypes,
-/// shapes (overflow), offsets (order, overlap, gaps, end of file).
-/// @ref https://github.com/huggingface/safetensors (format description)
+/// A memory-mapped safetensors file; opening checks the whole header.
 class SafetensorsFile {
  public:
   /// @throws Error  names the file, the tensor and what is wrong with it
