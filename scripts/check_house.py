@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Holds the tree against its own plan: a room includes only rooms that stand before it in lib/d2dmoe/CMakeLists.txt,
+every source and test file is listed in its CMakeLists.txt, and every header has #pragma once."""
+import pathlib
+import re
+import sys
+
+root = pathlib.Path(__file__).resolve().parent.parent
+lib = root / "lib" / "d2dmoe"
+errors = []
+
+listed = re.search(r"foreach\(room ([^)]*)\)", (lib / "CMakeLists.txt").read_text())
+rooms = listed.group(1).split()
+place = {room: i for i, room in enumerate(rooms)}
+folders = {p.name for p in lib.iterdir() if p.is_dir()}
+if folders != set(rooms):
+    errors.append(f"lib/d2dmoe: folders {sorted(folders ^ set(rooms))} and the list in CMakeLists.txt differ")
+
+for file in sorted(lib.rglob("*")):
+    if file.suffix not in {".h", ".cpp", ".cu", ".cuh"}:
+        continue
+    room = file.relative_to(lib).parts[0]
+    text = file.read_text()
+    if file.suffix == ".h" and "#pragma once" not in text:
+        errors.append(f"{file.relative_to(root)}: no #pragma once")
+    for line, include in enumerate(text.splitlines(), 1):
+        match = re.match(r'\s*#include "([^"]+)"', include)
+        if not match:
+            continue
+        target = match.group(1).split("/")
+        if target[0] != "d2dmoe" or len(target) < 3:
+            errors.append(f'{file.relative_to(root)}:{line}: includes start at the library root: "d2dmoe/room/file.h"')
+        elif place[target[1]] > place[room]:
+            errors.append(f"{file.relative_to(root)}:{line}: room {room} must not include room {target[1]}")
+
+
+def check_listed(folder, pattern):
+    for file in sorted(folder.glob(pattern)):
+        owner = file.parent
+        while not (owner / "CMakeLists.txt").exists():
+            owner = owner.parent
+        name = str(file.relative_to(owner))
+        if not re.search(rf"(?<![\w/]){re.escape(name)}(?!\w)", (owner / "CMakeLists.txt").read_text()):
+            errors.append(f"{file.relative_to(root)}: not listed in {(owner / 'CMakeLists.txt').relative_to(root)}")
+
+
+check_listed(lib, "**/*.cpp")
+check_listed(root / "apps", "**/*.cpp")
+for folder in sorted(p for p in (root / "tests").iterdir() if p.is_dir()):
+    if list(folder.glob("test_*.cpp")) and not (folder / "CMakeLists.txt").exists():
+        errors.append(f"tests/{folder.name}: test files but no CMakeLists.txt")
+    check_listed(folder, "test_*.cpp")
+
+for error in errors:
+    print(f"error: {error}", file=sys.stderr)
+sys.exit(1 if errors else 0)
