@@ -1,0 +1,141 @@
+#include "d2dmoe/stages/common.h"
+
+#include <algorithm>
+#include <map>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
+
+namespace d2dmoe::stages {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+std::string command_of(std::string stage) {
+  std::replace(stage.begin(), stage.end(), '_', '-');
+  return stage;
+}
+
+/// What `stage` was told to start from, and the stages before it whose result "auto" means.
+struct Start {
+  std::string option;
+  std::vector<std::string> before;
+};
+
+Start start_of(const config::Experiment& options, const std::string& stage) {
+  if (stage == "train") return {"auto", {}};
+  if (stage == "train_sparse") return {options.train_sparse.start, {"train"}};
+  if (stage == "convert") return {options.convert.start, {"train_sparse", "train"}};
+  if (stage == "sweep_tau") return {options.sweep_tau.start, {"convert"}};
+  throw Error(format("[stages] '{}': not a stage; must be train, train_sparse, convert or sweep_tau", stage));
+}
+
+/// Rows of the position table that a sequence may use; 0 when config.json does not say.
+int64_t longest_input(const Json& config) {
+  const int64_t rows = config.value("max_position_embeddings", int64_t{0});
+  // RoBERTa's positions begin behind the padding id.
+  if (config.value("model_type", "") == "roberta") return rows - config.value("pad_token_id", int64_t{1}) - 1;
+  return rows;
+}
+
+std::vector<std::string> labels_of(const Json& config) {
+  std::map<int64_t, std::string> by_id;
+  if (const auto found = config.find("id2label"); found != config.end() && found->is_object()) {
+    for (const auto& [id, name] : found->items()) {
+      const bool digits =
+          !id.empty() && id.size() < 10 && id.find_first_not_of("0123456789") == std::string::npos;
+      if (!digits || !name.is_string()) return {};
+      by_id[std::stoll(id)] = name.get<std::string>();
+    }
+  }
+  std::vector<std::string> names;
+  for (const auto& [id, name] : by_id) {
+    if (id != static_cast<int64_t>(names.size())) return {};
+    names.push_back(name);
+  }
+  return names;
+}
+
+/// A path as the run's record holds it: inside the output folder relative to it, so that a moved run is the
+/// same run.
+std::string recorded_path(const fs::path& path, const fs::path& output_dir) {
+  const fs::path whole = fs::weakly_canonical(path);
+  const fs::path inside = whole.lexically_relative(fs::weakly_canonical(output_dir));
+  return inside.empty() || *inside.begin() == ".." ? whole.string()
+                                                   : (fs::path("<output_dir>") / inside).string();
+}
+
+}  // namespace
+
+fs::path stage_dir(const config::LoadedExperiment& experiment, const std::string& stage) {
+  return fs::path(experiment.options.run.output_dir) / stage;
+}
+
+fs::path start_folder(const config::LoadedExperiment& experiment, const std::string& start,
+                      const std::vector<std::string>& before) {
+  fs::path folder = start;
+  std::string key = "start";
+  if (start == "auto") {
+    for (const std::string& stage : before) {
+      if (!experiment.stages.count(stage)) continue;
+      const fs::path result = stage_dir(experiment, stage) / "model";
+      D2D_CHECK_USAGE(
+          fs::exists(result / "config.json"),
+          "[stages] '{}': the stage '{}' has no result yet, and this stage starts from it. Hint: run "
+          "`d2dmoe {}` with the same config first, or `d2dmoe run` for all stages",
+          result, stage, command_of(stage));
+      return result;
+    }
+    folder = experiment.options.model.path;
+    key = "model.path";
+    D2D_CHECK_USAGE(!folder.empty(),
+                    "[stages] 'model.path': got nothing, must be a Hugging Face model folder. Hint: --set "
+                    "model.path=FOLDER");
+  }
+  D2D_CHECK_USAGE(fs::exists(folder), "[stages] '{}': no such folder. Hint: check the config's '{}'", folder,
+                  key);
+  D2D_CHECK_USAGE(fs::is_directory(folder),
+                  "[stages] '{}': got a file, must be a model folder (config's '{}')", folder, key);
+  return folder;
+}
+
+Inputs open_inputs(const config::LoadedExperiment& experiment, const fs::path& model_folder,
+                   const std::vector<std::string>& splits) {
+  io::HfFolder folder(model_folder);
+  auto tokenizer = tokenizer::load_tokenizer(model_folder);
+  const int64_t vocab = folder.config().value("vocab_size", int64_t{0});
+  D2D_CHECK(
+      vocab == 0 || tokenizer->vocab_size() <= vocab,
+      "[stages] '{}': the tokenizer has {} tokens, the model's config.json says vocab_size {}. Hint: the "
+      "tokenizer files belong to another model",
+      model_folder, tokenizer->vocab_size(), vocab);
+  config::DataOptions options = experiment.options.data;
+  if (const int64_t longest = longest_input(folder.config()); longest > 0 && options.max_length > longest) {
+    log::warn("data.max_length {} is above the {} positions of '{}': texts are cut at {}", options.max_length,
+              longest, model_folder, longest);
+    options.max_length = longest;
+  }
+  auto data = data::load_text_data(options, *tokenizer, splits, labels_of(folder.config()),
+                                   static_cast<uint64_t>(experiment.options.run.seed));
+  return {std::move(folder), std::move(tokenizer), std::move(data)};
+}
+
+Json stage_config(const config::LoadedExperiment& experiment, const std::string& stage) {
+  const Json all = config::to_json(experiment.options);
+  const Start start = start_of(experiment.options, stage);
+  Json kept = {{"stage", stage}, {"seed", all.at("seed")}};
+  kept["start_folder"] =
+      recorded_path(start_folder(experiment, start.option, start.before), experiment.options.run.output_dir);
+  kept["data"] = all.at("data");
+  if (stage != "sweep_tau") kept["data"].erase("test");
+  kept[stage] = all.at(stage);
+  // How often a run saves and talks is free to change between two of its parts.
+  for (const char* key : {"checkpoint_every", "keep_checkpoints", "log_every"}) {
+    kept[stage].erase(key);
+    if (kept[stage].contains("train")) kept[stage]["train"].erase(key);
+  }
+  return kept;
+}
+
+}  // namespace d2dmoe::stages
