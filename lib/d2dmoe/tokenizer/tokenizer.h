@@ -30,8 +30,9 @@ class Tokenizer {
   virtual int64_t pad_id() const = 0;
 };
 
-/// Reads the tokenizer of a model folder: tokenizer.json when present, else vocab.txt (WordPiece), else vocab.json with
-/// merges.txt (byte-level BPE). tokenizer_config.json's do_lower_case and friends are honoured.
+/// Reads the tokenizer of a model folder: tokenizer.json when present, else vocab.txt (WordPiece), else
+/// vocab.json with merges.txt (byte-level BPE). tokenizer_config.json's do_lower_case and friends are
+/// honoured.
 /// @throws Error  no tokenizer files; a tokenizer.json that asks for a component we do not have (named)
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_dir);
 
