@@ -16,6 +16,9 @@ torch::Device parse_device(std::string_view text);
 torch::ScalarType parse_dtype(std::string_view text);
 std::string dtype_name(torch::ScalarType dtype);
 
+/// CPUs that this process may use: its affinity mask, and the cgroup's quota (rounded up) where there is one.
+int available_cpus();
+
 /// Sets the threads of LibTorch and OpenMP; 0 = all cores this process may use. Returns the number in force.
 int set_threads(int threads);
 

@@ -9,8 +9,8 @@
 
 namespace d2dmoe {
 
-/// What the library throws when it cannot go on: one sentence, "[place] 'object': got, expected. Hint: remedy".
-/// The command line turns it into exit code 1.
+/// What the library throws when it cannot go on: one sentence, "[place] 'object': got, expected. Hint:
+/// remedy". The command line turns it into exit code 1.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -28,21 +28,22 @@ class Interrupted : public Error {
   using Error::Error;
 };
 
-/// The entry of `known` nearest to `word` by edit distance, or "" when none is near enough to be a slip of the pen.
+/// The entry of `known` nearest to `word` by edit distance, or "" when none is near enough to be a slip of
+/// the pen.
 std::string nearest_word(std::string_view word, const std::vector<std::string>& known);
 
 }  // namespace d2dmoe
 
 /// Throws d2dmoe::Error with a formatted message when `cond` is false.
-#define D2D_CHECK(cond, ...)                              \
-  do {                                                    \
-    if (!(cond)) [[unlikely]]                             \
+#define D2D_CHECK(cond, ...)                                \
+  do {                                                      \
+    if (!(cond)) [[unlikely]]                               \
       throw ::d2dmoe::Error(::d2dmoe::format(__VA_ARGS__)); \
   } while (false)
 
 /// Throws d2dmoe::UsageError with a formatted message when `cond` is false.
-#define D2D_CHECK_USAGE(cond, ...)                             \
-  do {                                                         \
-    if (!(cond)) [[unlikely]]                                  \
+#define D2D_CHECK_USAGE(cond, ...)                               \
+  do {                                                           \
+    if (!(cond)) [[unlikely]]                                    \
       throw ::d2dmoe::UsageError(::d2dmoe::format(__VA_ARGS__)); \
   } while (false)

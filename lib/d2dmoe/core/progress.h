@@ -7,8 +7,9 @@
 
 namespace d2dmoe {
 
-/// Progress of a long piece of work on stderr: a bar that redraws on a terminal, a plain line every few seconds in a
-/// pipe; both with rate and remaining time. Nothing is shown for work that is done within a second.
+/// Progress of a long piece of work on stderr: a bar that redraws on a terminal, a plain line every few
+/// seconds in a pipe; both with rate and remaining time. Nothing is shown for work that is done within a
+/// second.
 class Progress {
  public:
   /// @param title  what is done, for example "train epoch 1/3"

@@ -6,11 +6,12 @@
 
 namespace d2dmoe {
 
-/// A seed for one use ("data order", "split layer 3"), derived from the config's seed: uses do not disturb each
-/// other, and adding one leaves the others as they were.
+/// A seed for one use ("data order", "split layer 3"), derived from the config's seed: uses do not disturb
+/// each other, and adding one leaves the others as they were.
 uint64_t derive_seed(uint64_t seed, std::string_view use, uint64_t index = 0);
 
-/// A small generator whose numbers are the same on every platform (SplitMix64), unlike the distributions of <random>.
+/// A small generator whose numbers are the same on every platform (SplitMix64), unlike the distributions of
+/// <random>.
 class Rng {
  public:
   explicit Rng(uint64_t seed) : state_(seed) {}

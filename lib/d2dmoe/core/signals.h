@@ -2,7 +2,8 @@
 
 namespace d2dmoe {
 
-/// From here on SIGINT and SIGTERM only ask for a stop (see stop_requested); a second one ends the process at once.
+/// From here on SIGINT and SIGTERM only ask for a stop (see stop_requested); a second one ends the process at
+/// once.
 void install_stop_handler();
 /// Whether a stop was asked for. Long loops look at it between steps, save their state and throw Interrupted.
 bool stop_requested();
