@@ -16,7 +16,8 @@ namespace d2dmoe::eval {
 struct Predictions {
   torch::Tensor logits;  ///< [n, C] float32 cpu
   torch::Tensor labels;  ///< [n] float64 cpu
-  double loss = 0;       ///< mean task loss (cross-entropy, or mean squared error for regression)
+  double loss =
+      0;  ///< mean task loss (cross-entropy, or mean squared error for regression); 0 without labels
   int64_t tokens = 0;
   double seconds = 0;
 };
@@ -31,7 +32,15 @@ struct EvaluateOptions {
   std::function<void(const data::Batch&)> on_batch;
 };
 
-/// Runs the model in evaluation mode without gradients, batches sorted by length.
+/// Loss of every example: cross-entropy, or the squared error when there is one output (regression).
+/// @param logits  [n, C]
+/// @param labels  [n] float64
+/// @return        [n] float64
+torch::Tensor task_losses(const torch::Tensor& logits, const torch::Tensor& labels);
+
+/// Runs the model in evaluation mode (its own mode comes back afterwards) without gradients, batches sorted
+/// by length.
+/// @throws Error  no examples; the head does not fit the task or the labels
 Predictions evaluate(models::Model& model, const data::Dataset& dataset, bool regression,
                      const EvaluateOptions& options);
 

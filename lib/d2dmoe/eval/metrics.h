@@ -1,23 +1,33 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "d2dmoe/eval/evaluate.h"
 
 namespace d2dmoe::eval {
 
+/// The registered metrics: those of config::kMetrics, in its order.
+std::vector<std::string> metric_names();
+
 /// @param name  of config::kMetrics
-/// @return      in natural units: accuracy 0 … 1
+/// @return      in natural units: accuracy 0 … 1. mcc and pearson are 0 where they are undefined (a constant
+/// side)
+/// @throws UsageError  no such metric (names the nearest); a class metric of a regression, or pearson of
+/// classes
 double metric(const std::string& name, const Predictions& predictions);
 bool higher_is_better(const std::string& name);
 
 struct Interval {
   double low = 0, high = 0;
+  bool contains(double value) const { return low <= value && value <= high; }
 };
 /// Percentile bootstrap over examples, 95 %. Deterministic for a seed.
+/// @param resamples  0 = no resampling: low = high = the metric
 Interval bootstrap(const std::string& name, const Predictions& predictions, int64_t resamples, uint64_t seed);
 /// The same for metric(a) - metric(b) on the same examples (paired).
-Interval bootstrap_difference(const std::string& name, const Predictions& a, const Predictions& b, int64_t resamples,
-                              uint64_t seed);
+/// @throws Error  the labels differ
+Interval bootstrap_difference(const std::string& name, const Predictions& a, const Predictions& b,
+                              int64_t resamples, uint64_t seed);
 
 }  // namespace d2dmoe::eval

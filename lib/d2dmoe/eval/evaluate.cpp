@@ -1,0 +1,83 @@
+#include "d2dmoe/eval/evaluate.h"
+
+#include <chrono>
+#include <optional>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/progress.h"
+
+namespace d2dmoe::eval {
+namespace {
+
+/// Evaluation mode for the life of the object; the mode before comes back, whatever happens between.
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(torch::nn::Module& module) : module_(module), was_training_(module.is_training()) {
+    module_.eval();
+  }
+  ~EvaluationMode() { module_.train(was_training_); }
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+ private:
+  torch::nn::Module& module_;
+  bool was_training_;
+};
+
+}  // namespace
+
+torch::Tensor task_losses(const torch::Tensor& logits, const torch::Tensor& labels) {
+  const auto scores = logits.to(torch::kFloat64);
+  const auto losses =
+      logits.size(1) == 1
+          ? (scores.select(1, 0) - labels).square()
+          : -scores.log_softmax(1).gather(1, labels.to(torch::kInt64).unsqueeze(1)).select(1, 0);
+  return losses;
+}
+
+Predictions evaluate(models::Model& model, const data::Dataset& dataset, bool regression,
+                     const EvaluateOptions& options) {
+  const auto n = static_cast<int64_t>(dataset.examples.size());
+  D2D_CHECK(n > 0, "[evaluate] 'dataset': has no examples, must have at least one");
+  const auto start = std::chrono::steady_clock::now();
+  const torch::NoGradGuard no_grad;
+  const EvaluationMode mode(model);
+
+  Predictions out;
+  std::vector<double> labels(static_cast<size_t>(n));
+  bool labelled = true;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    labels[i] = dataset.examples[i].label;
+    labelled = labelled && (regression || labels[i] >= 0);
+  }
+  out.labels = torch::tensor(labels, torch::kFloat64);
+
+  std::optional<Progress> progress;
+  if (!options.progress.empty()) progress.emplace(options.progress, n, "sentences");
+  for (const auto& rows : data::epoch_batches(dataset, options.batch_size, /*shuffle=*/false, 0, 0)) {
+    const auto batch = data::collate(dataset, rows, regression).to(options.device);
+    if (options.on_batch) options.on_batch(batch);
+    nn::ForwardContext context(batch);
+    context.selection = options.selection;
+    context.observers = options.observers;
+    const auto logits = model.forward(batch, context).to(torch::kCPU, torch::kFloat32);  // [B, C]
+    if (!out.logits.defined()) out.logits = torch::empty({n, logits.size(1)});
+    out.logits.index_copy_(0, torch::tensor(rows, torch::kInt64), logits);
+    out.tokens += batch.tokens();
+    if (progress) progress->advance(batch.size());
+  }
+  D2D_CHECK(regression == (out.logits.size(1) == 1),
+            "[evaluate] 'model': its head has {} outputs, the task is {}. Hint: was the model trained on "
+            "this task?",
+            out.logits.size(1), regression ? "regression (1 output)" : "classification (2 or more)");
+  if (labelled) {
+    D2D_CHECK(regression || out.labels.max().item<double>() < static_cast<double>(out.logits.size(1)),
+              "[evaluate] 'dataset': holds class id {}, the model's head has {} classes",
+              out.labels.max().item<double>(), out.logits.size(1));
+    out.loss = task_losses(out.logits, out.labels).mean().item<double>();
+  }
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return out;
+}
+
+}  // namespace d2dmoe::eval

@@ -1,0 +1,210 @@
+#include "d2dmoe/eval/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <span>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/random.h"
+
+namespace d2dmoe::eval {
+namespace {
+
+/// A metric of the examples at `rows` (repeats allowed), made once per Predictions so that resampling is
+/// cheap.
+using Sampled = std::function<double(std::span<const int64_t> rows)>;
+
+struct Metric {
+  std::string name;
+  bool higher_is_better;
+  std::function<Sampled(const Predictions&)> prepare;
+};
+
+std::vector<double> to_vector(const torch::Tensor& values) {
+  const auto flat = values.to(torch::kCPU, torch::kFloat64).contiguous();
+  return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+}
+
+Sampled mean_of(std::vector<double> values) {
+  return [values = std::move(values)](std::span<const int64_t> rows) {
+    double sum = 0;
+    for (const auto row : rows) sum += values[static_cast<size_t>(row)];
+    return sum / static_cast<double>(rows.size());
+  };
+}
+
+torch::Tensor predicted_classes(const Predictions& p, std::string_view metric) {
+  D2D_CHECK_USAGE(p.logits.size(1) > 1,
+                  "[metric] '{}': needs classes, the task is a regression. Hint: use pearson or loss",
+                  metric);
+  return p.logits.argmax(1);
+}
+
+/// Counts of one resample, as the class metrics need them: per class the true, predicted and right examples.
+struct ClassCounts {
+  std::vector<double> truth, predicted, right;
+  double total = 0;
+};
+
+Sampled of_class_counts(const Predictions& p, std::string_view metric, double (*value)(const ClassCounts&)) {
+  const auto classes = static_cast<size_t>(p.logits.size(1));
+  const auto guesses = to_vector(predicted_classes(p, metric)), labels = to_vector(p.labels);
+  return [=](std::span<const int64_t> rows) {
+    ClassCounts counts;
+    counts.truth.resize(classes);
+    counts.predicted.resize(classes);
+    counts.right.resize(classes);
+    counts.total = static_cast<double>(rows.size());
+    for (const auto row : rows) {
+      const auto label = static_cast<size_t>(labels[static_cast<size_t>(row)]);
+      const auto guess = static_cast<size_t>(guesses[static_cast<size_t>(row)]);
+      counts.truth[label] += 1;
+      counts.predicted[guess] += 1;
+      if (label == guess) counts.right[label] += 1;
+    }
+    return value(counts);
+  };
+}
+
+/// Classes that neither the labels nor the predictions hold do not count, as in scikit-learn.
+double macro_f1(const ClassCounts& c) {
+  double sum = 0;
+  int64_t classes = 0;
+  for (size_t k = 0; k < c.truth.size(); ++k) {
+    const double both = c.truth[k] + c.predicted[k];
+    if (both == 0) continue;
+    sum += 2 * c.right[k] / both;
+    ++classes;
+  }
+  return classes > 0 ? sum / static_cast<double>(classes) : 0;
+}
+
+/// Multi-class Matthews correlation (Gorodkin's R_K); 0 where it is undefined, as in scikit-learn.
+double mcc(const ClassCounts& c) {
+  const double n = c.total;
+  const double right = std::accumulate(c.right.begin(), c.right.end(), 0.0);
+  double cross = 0, predicted = 0, truth = 0;
+  for (size_t k = 0; k < c.truth.size(); ++k) {
+    cross += c.truth[k] * c.predicted[k];
+    predicted += c.predicted[k] * c.predicted[k];
+    truth += c.truth[k] * c.truth[k];
+  }
+  const double scale = (n * n - predicted) * (n * n - truth);
+  return scale > 0 ? (right * n - cross) / std::sqrt(scale) : 0;
+}
+
+/// 0 where it is undefined (a constant side), so that a first, untrained validation is no NaN.
+Sampled pearson(const Predictions& p) {
+  D2D_CHECK_USAGE(
+      p.logits.size(1) == 1,
+      "[metric] 'pearson': needs a regression, the task has {} classes. Hint: use accuracy, macro_f1 or mcc",
+      p.logits.size(1));
+  auto x = to_vector(p.logits.select(1, 0)), y = to_vector(p.labels);
+  // Centred once, so that the sums of a resample do not cancel.
+  for (auto* side : {&x, &y}) {
+    const double mean = std::accumulate(side->begin(), side->end(), 0.0) / static_cast<double>(side->size());
+    for (auto& value : *side) value -= mean;
+  }
+  return [x = std::move(x), y = std::move(y)](std::span<const int64_t> rows) {
+    double sx = 0, sy = 0, sxx = 0, syy = 0, sxy = 0;
+    for (const auto row : rows) {
+      const double a = x[static_cast<size_t>(row)], b = y[static_cast<size_t>(row)];
+      sx += a, sy += b, sxx += a * a, syy += b * b, sxy += a * b;
+    }
+    const double n = static_cast<double>(rows.size());
+    const double scale = (sxx - sx * sx / n) * (syy - sy * sy / n);
+    return scale > 0 ? (sxy - sx * sy / n) / std::sqrt(scale) : 0;
+  };
+}
+
+const std::vector<Metric>& registry() {
+  static const std::vector<Metric> metrics = {
+      {"accuracy", true,
+       [](const Predictions& p) {
+         return mean_of(to_vector(predicted_classes(p, "accuracy").eq(p.labels.to(torch::kInt64))));
+       }},
+      {"macro_f1", true, [](const Predictions& p) { return of_class_counts(p, "macro_f1", macro_f1); }},
+      {"mcc", true, [](const Predictions& p) { return of_class_counts(p, "mcc", mcc); }},
+      {"pearson", true, pearson},
+      {"loss", false,
+       [](const Predictions& p) { return mean_of(to_vector(task_losses(p.logits, p.labels))); }},
+  };
+  return metrics;
+}
+
+const Metric& find(const std::string& name) {
+  const auto& all = registry();
+  const auto it = std::find_if(all.begin(), all.end(), [&](const Metric& m) { return m.name == name; });
+  if (it != all.end()) return *it;
+  const auto names = metric_names();
+  throw UsageError(
+      format("[metric] '{}': no such metric. Hint: did you mean '{}'?", name, nearest_word(name, names)));
+}
+
+std::vector<int64_t> every_row(const Predictions& p) {
+  std::vector<int64_t> rows(static_cast<size_t>(p.labels.size(0)));
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
+/// The 2.5 % and 97.5 % quantiles (linear interpolation) of `statistic` over resamples of n rows.
+Interval percentile_interval(int64_t n, int64_t resamples, uint64_t seed, const Sampled& statistic) {
+  Rng rng(derive_seed(seed, "bootstrap"));
+  std::vector<int64_t> rows(static_cast<size_t>(n));
+  std::vector<double> values;
+  for (int64_t r = 0; r < resamples; ++r) {
+    for (auto& row : rows) row = static_cast<int64_t>(rng.below(static_cast<uint64_t>(n)));
+    values.push_back(statistic(rows));
+  }
+  std::sort(values.begin(), values.end());
+  const auto quantile = [&](double q) {
+    const double place = q * static_cast<double>(values.size() - 1);
+    const auto low = static_cast<size_t>(place);
+    const auto high = std::min(low + 1, values.size() - 1);
+    return values[low] + (place - static_cast<double>(low)) * (values[high] - values[low]);
+  };
+  return {quantile(0.025), quantile(0.975)};
+}
+
+}  // namespace
+
+std::vector<std::string> metric_names() {
+  std::vector<std::string> names;
+  for (const auto& metric : registry()) names.push_back(metric.name);
+  return names;
+}
+
+double metric(const std::string& name, const Predictions& predictions) {
+  return find(name).prepare(predictions)(every_row(predictions));
+}
+
+bool higher_is_better(const std::string& name) {
+  return find(name).higher_is_better;
+}
+
+Interval bootstrap(const std::string& name, const Predictions& predictions, int64_t resamples,
+                   uint64_t seed) {
+  const auto value = find(name).prepare(predictions);
+  if (resamples == 0) {
+    const double whole = value(every_row(predictions));
+    return {whole, whole};
+  }
+  return percentile_interval(predictions.labels.size(0), resamples, seed, value);
+}
+
+Interval bootstrap_difference(const std::string& name, const Predictions& a, const Predictions& b,
+                              int64_t resamples, uint64_t seed) {
+  D2D_CHECK(a.labels.equal(b.labels), "[bootstrap] '{}': the two predictions are not of the same examples",
+            name);
+  const auto of_a = find(name).prepare(a), of_b = find(name).prepare(b);
+  const Sampled difference = [&](std::span<const int64_t> rows) { return of_a(rows) - of_b(rows); };
+  if (resamples == 0) {
+    const double whole = difference(every_row(a));
+    return {whole, whole};
+  }
+  return percentile_interval(a.labels.size(0), resamples, seed, difference);
+}
+
+}  // namespace d2dmoe::eval
