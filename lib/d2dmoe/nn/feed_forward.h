@@ -21,13 +21,15 @@ class FeedForward : public torch::nn::Module {
   virtual void set_activation(kernels::Activation activation) = 0;
 };
 
-/// The layer as the pretrained model has it. Parameters: w1, b1, (wu, bu), w2t, b2 (shapes: kernels::MlpWeights).
+/// The layer as the pretrained model has it. Parameters: w1, b1, (wu, bu), w2t, b2 (shapes:
+/// kernels::MlpWeights).
 class DenseFeedForward : public FeedForward {
  public:
   struct Options {
     int64_t d_in = 0, hidden = 0, d_out = 0;
     bool gated = false, bias = true;
     kernels::Activation activation = kernels::Activation::gelu_erf;
+    bool initialise = true;  ///< normal(0, 0.02) matrices; false: no values until loaded (biases are 0)
   };
   explicit DenseFeedForward(const Options& options);
 
@@ -39,8 +41,8 @@ class DenseFeedForward : public FeedForward {
   kernels::MlpWeights w_;
 };
 
-/// A place of the model that can be converted: holds a FeedForward and knows its own name. Models hold sites and never
-/// know what a site holds.
+/// A place of the model that can be converted: holds a FeedForward and knows its own name. Models hold sites
+/// and never know what a site holds.
 class Site : public torch::nn::Module {
  public:
   Site(SiteId id, std::shared_ptr<FeedForward> layer);

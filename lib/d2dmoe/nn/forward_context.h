@@ -32,19 +32,20 @@ class Observer {
   virtual ~Observer() = default;
   /// Input of a site. @param x [N, D]
   virtual void on_input(const SiteId&, const torch::Tensor& /*x*/) {}
-  /// Hidden layer of a site computed densely. @param pre [N, F] before, @param post [N, F] after the activation (gated
-  /// sites: of the gate), @param hidden [N, F] what W2 sees (= post, or post * up)
+  /// Hidden layer of a site computed densely. @param pre [N, F] before, @param post [N, F] after the
+  /// activation (gated sites: of the gate), @param hidden [N, F] what W2 sees (= post, or post * up)
   virtual void on_activation(const SiteId&, const torch::Tensor& /*pre*/, const torch::Tensor& /*post*/,
                              const torch::Tensor& /*hidden*/) {}
-  /// A routing decision. @param scores [N, E] >= 0, @param mask [N, E] bool, @param dense whether the dense path ran
+  /// A routing decision. @param scores [N, E] >= 0, @param mask [N, E] bool, @param dense whether the dense
+  /// path ran
   virtual void on_routing(const SiteId&, const torch::Tensor& /*scores*/, const torch::Tensor& /*mask*/,
                           bool /*dense*/) {}
   /// Whether on_activation is wanted: the routed path must then compute the dense hidden layer too.
   virtual bool wants_activations() const { return false; }
 };
 
-/// Where each sequence of a padding-free batch begins and ends, with the index tensors that attention needs, made on
-/// first use.
+/// Where each sequence of a padding-free batch begins and ends, with the index tensors that attention needs,
+/// made on first use.
 class SequenceLayout {
  public:
   explicit SequenceLayout(std::vector<int64_t> lengths, torch::Device device = torch::kCPU);
@@ -70,18 +71,19 @@ class SequenceLayout {
 
 /// Travels with a forward pass: the sequence boundaries, the selection rule in force, and who watches.
 struct ForwardContext {
-  explicit ForwardContext(const data::Batch& batch)
-      : layout(batch.lengths, batch.token_ids.device()) {}
+  explicit ForwardContext(const data::Batch& batch) : layout(batch.lengths, batch.token_ids.device()) {}
 
   SequenceLayout layout;
-  const moe::Selection* selection = nullptr;  ///< overrides every site's own selection; nullptr = the site's own
+  const moe::Selection* selection =
+      nullptr;  ///< overrides every site's own selection; nullptr = the site's own
   std::vector<Observer*> observers;
 
   bool wants_activations() const;
   void on_input(const SiteId& site, const torch::Tensor& x) const;
   void on_activation(const SiteId& site, const torch::Tensor& pre, const torch::Tensor& post,
                      const torch::Tensor& hidden) const;
-  void on_routing(const SiteId& site, const torch::Tensor& scores, const torch::Tensor& mask, bool dense) const;
+  void on_routing(const SiteId& site, const torch::Tensor& scores, const torch::Tensor& mask,
+                  bool dense) const;
 };
 
 }  // namespace d2dmoe::nn

@@ -1,0 +1,82 @@
+#include "d2dmoe/nn/attention.h"
+
+#include <ATen/Functions.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "d2dmoe/core/error.h"
+
+namespace d2dmoe::nn {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+torch::Tensor scatter_rows(const torch::Tensor& x, const torch::Tensor& index, int64_t rows) {
+  return at::zeros({rows, x.size(1)}, x.options()).index_copy_(0, index, x);
+}
+
+// Padding and unpadding are each other's gradients. PyTorch's own gradient of index_select adds up rows one
+// at a time, because it cannot know that every row is chosen once.
+struct Pad : torch::autograd::Function<Pad> {
+  static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& x, const torch::Tensor& index,
+                               int64_t rows) {
+    ctx->save_for_backward({index});
+    return scatter_rows(x, index, rows);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    return {grads[0].index_select(0, ctx->get_saved_variables()[0]), {}, {}};
+  }
+};
+
+struct Unpad : torch::autograd::Function<Unpad> {
+  static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& x, const torch::Tensor& index) {
+    ctx->save_for_backward({index});
+    ctx->saved_data["rows"] = x.size(0);
+    return x.index_select(0, index);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    return {scatter_rows(grads[0], ctx->get_saved_variables()[0], ctx->saved_data["rows"].toInt()), {}};
+  }
+};
+
+}  // namespace
+
+torch::Tensor pad_rows(const torch::Tensor& x, const SequenceLayout& layout) {
+  return layout.even() ? x : Pad::apply(x, layout.padded_index(), layout.size() * layout.longest());
+}
+
+torch::Tensor unpad_rows(const torch::Tensor& x, const SequenceLayout& layout) {
+  return layout.even() ? x : Unpad::apply(x, layout.padded_index());
+}
+
+torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                     const SequenceLayout& layout, int64_t heads, double dropout) {
+  const auto split_heads = [&](const torch::Tensor& x) {  // [N, D] -> [B, H, T, D/H]
+    return pad_rows(x, layout)
+        .view({layout.size(), layout.longest(), heads, x.size(1) / heads})
+        .transpose(1, 2);
+  };
+  const auto mask = layout.even() ? std::optional<torch::Tensor>() : layout.key_mask();
+  const auto mixed =
+      at::scaled_dot_product_attention(split_heads(q), split_heads(k), split_heads(v), mask, dropout);
+  return unpad_rows(mixed.transpose(1, 2).reshape({layout.size() * layout.longest(), v.size(1)}), layout);
+}
+
+SelfAttention::SelfAttention(int64_t dim, int64_t heads, double dropout) : heads_(heads), dropout_(dropout) {
+  D2D_CHECK(heads >= 1 && dim % heads == 0, "[attention] heads: got {}, must divide the width {}", heads,
+            dim);
+  const auto projection = [&](const char* name) {
+    return register_module(name, std::make_shared<Linear>(dim, dim));
+  };
+  q_ = projection("q");
+  k_ = projection("k");
+  v_ = projection("v");
+  o_ = projection("o");
+}
+
+torch::Tensor SelfAttention::forward(const torch::Tensor& x, const ForwardContext& ctx) const {
+  return o_->forward(attend(q_->forward(x), k_->forward(x), v_->forward(x), ctx.layout, heads_,
+                            is_training() ? dropout_ : 0));
+}
+
+}  // namespace d2dmoe::nn

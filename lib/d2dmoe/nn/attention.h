@@ -1,0 +1,42 @@
+#pragma once
+
+#include <memory>
+
+#include "d2dmoe/nn/forward_context.h"
+#include "d2dmoe/nn/layers.h"
+
+namespace d2dmoe::nn {
+
+/// softmax(q k^T / sqrt(D/H)) v for each head, within each sequence of a packed batch. Padding exists only
+/// inside this function, and only when the lengths differ.
+/// @param q, k, v  [N, D], one row per real token; H divides D
+/// @param heads    H
+/// @param dropout  probability of dropping an attention weight; 0 when not training
+/// @return         [N, D], finite for finite input
+torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                     const SequenceLayout& layout, int64_t heads, double dropout);
+
+/// Packed rows to padded rows, zeros where padding is. @param x [N, D]  @return [B * longest, D]
+torch::Tensor pad_rows(const torch::Tensor& x, const SequenceLayout& layout);
+/// The real rows of padded ones. @param x [B * longest, D]  @return [N, D]
+torch::Tensor unpad_rows(const torch::Tensor& x, const SequenceLayout& layout);
+
+/// Multi-head self-attention. Sub-modules q, k, v, o: Linear [D, D].
+class SelfAttention : public torch::nn::Module {
+ public:
+  /// @param dim      D
+  /// @param heads    H, divides D
+  /// @param dropout  of the attention weights, in training
+  /// @throws Error   H does not divide D
+  SelfAttention(int64_t dim, int64_t heads, double dropout);
+  /// @param x  [N, D]
+  /// @return   [N, D]
+  torch::Tensor forward(const torch::Tensor& x, const ForwardContext& ctx) const;
+
+ private:
+  int64_t heads_;
+  double dropout_;
+  std::shared_ptr<Linear> q_, k_, v_, o_;
+};
+
+}  // namespace d2dmoe::nn

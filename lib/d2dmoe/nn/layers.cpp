@@ -1,0 +1,52 @@
+#include "d2dmoe/nn/layers.h"
+
+#include <ATen/Functions.h>
+
+namespace d2dmoe::nn {
+
+Linear::Linear(int64_t in, int64_t out, bool with_bias) {
+  weight = register_parameter("weight", torch::empty({out, in}));
+  if (with_bias) bias = register_parameter("bias", torch::empty({out}));
+}
+
+torch::Tensor Linear::forward(const torch::Tensor& x) const {
+  return at::linear(x, weight, bias);
+}
+
+LayerNorm::LayerNorm(int64_t dim, double eps) : eps_(eps) {
+  weight = register_parameter("weight", torch::empty({dim}));
+  bias = register_parameter("bias", torch::empty({dim}));
+}
+
+torch::Tensor LayerNorm::forward(const torch::Tensor& x) const {
+  return at::layer_norm(x, weight.sizes(), weight, bias, eps_);
+}
+
+Embedding::Embedding(int64_t rows, int64_t dim) {
+  weight = register_parameter("weight", torch::empty({rows, dim}));
+}
+
+torch::Tensor Embedding::forward(const torch::Tensor& index) const {
+  return at::embedding(weight, index);
+}
+
+torch::Tensor dropout(const torch::Tensor& x, double p, bool training) {
+  return training && p > 0 ? at::dropout(x, p, true) : x;
+}
+
+void initialise(torch::nn::Module& module, double std) {
+  const torch::NoGradGuard no_grad;
+  for (auto& part : module.modules()) {
+    const bool norm = part->as<LayerNorm>() != nullptr;
+    for (auto& entry : part->named_parameters(/*recurse=*/false)) {
+      auto& values = entry.value();
+      if (values.dim() >= 2) {
+        values.normal_(0, std);
+      } else {
+        values.fill_(norm && entry.key() == "weight" ? 1 : 0);
+      }
+    }
+  }
+}
+
+}  // namespace d2dmoe::nn

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+
+namespace d2dmoe::nn {
+
+/// The small layers that every family is made of. Their parameters carry PyTorch's names and layouts and hold
+/// no values until loaded or initialised (initialise()).
+
+/// y = x W^T + b. Parameters: weight [out, in], bias [out].
+class Linear : public torch::nn::Module {
+ public:
+  Linear(int64_t in, int64_t out, bool with_bias = true);
+  /// @param x  [N, in]
+  /// @return   [N, out]
+  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor weight, bias;
+};
+
+/// Normalises each row to mean 0 and variance 1, then scales and shifts. Parameters: weight [D], bias [D].
+class LayerNorm : public torch::nn::Module {
+ public:
+  LayerNorm(int64_t dim, double eps);
+  /// @param x  [N, D]
+  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor weight, bias;
+
+ private:
+  double eps_;
+};
+
+/// A table of rows. Parameter: weight [rows, D].
+class Embedding : public torch::nn::Module {
+ public:
+  Embedding(int64_t rows, int64_t dim);
+  /// @param index  [N] int64, inside the table (unchecked here)
+  /// @return       [N, D]
+  torch::Tensor forward(const torch::Tensor& index) const;
+  torch::Tensor weight;
+};
+
+/// Zeroes each element with probability p and scales the rest by 1/(1-p); returns x itself when not training
+/// or p = 0. Randomness comes from the device's default generator (torch::manual_seed).
+torch::Tensor dropout(const torch::Tensor& x, double p, bool training);
+
+/// Fresh values for every parameter below `module`: matrices normal(0, std), LayerNorm weights 1, other
+/// vectors 0. Draws from the default generator, in the order of the parameters.
+void initialise(torch::nn::Module& module, double std);
+
+}  // namespace d2dmoe::nn
