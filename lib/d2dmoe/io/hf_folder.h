@@ -18,7 +18,8 @@ namespace d2dmoe::io {
 class HfFolder {
  public:
   /// Reads config.json and the index of the weights.
-  /// @throws Error  folder or file missing, config.json corrupt; a folder with only pytorch_model.bin gets a hint
+  /// @throws Error  folder or file missing, config.json corrupt; a folder with only pytorch_model.bin gets a
+  /// hint
   explicit HfFolder(std::filesystem::path dir);
 
   const std::filesystem::path& dir() const { return dir_; }
@@ -41,7 +42,8 @@ class HfFolder {
   std::map<std::string, std::shared_ptr<SafetensorsFile>> open_;
 };
 
-/// Copies the tokenizer files (vocab.txt, tokenizer.json, tokenizer_config.json, …) of one model folder to another.
+/// Copies the tokenizer files (vocab.txt, tokenizer.json, tokenizer_config.json, …) of one model folder to
+/// another.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace d2dmoe::io

@@ -10,9 +10,9 @@
 
 namespace d2dmoe::io {
 
-/// The folder of one stage of an experiment (<output_dir>/<stage>): config.json (resolved), metrics.jsonl, TensorBoard
-/// events, checkpoints/, model/, log.txt. Open folders are locked: a second process gets an error that names the
-/// first one's process id.
+/// The folder of one stage of an experiment (<output_dir>/<stage>): config.json (resolved), metrics.jsonl,
+/// TensorBoard events, checkpoints/, model/, log.txt. Open folders are locked: a second process gets an error
+/// that names the first one's process id.
 class RunFolder {
  public:
   /// Creates or reopens the folder, takes its lock and compares `config` with the stored one.
@@ -29,8 +29,8 @@ class RunFolder {
 
   /// Appends one event (a JSON object) to metrics.jsonl.
   void append_metrics(const nlohmann::ordered_json& event);
-  /// Drops every event whose "step" is above `step` (what a killed run wrote after its last checkpoint), and a last
-  /// line that was cut.
+  /// Drops every event whose "step" is above `step` (what a killed run wrote after its last checkpoint), and
+  /// a last line that was cut.
   void truncate_metrics(int64_t step);
 
   /// Whether the stage has ended (mark_done was called), with what it noted then.
@@ -52,7 +52,8 @@ struct Checkpoint {
   nlohmann::ordered_json state;
 };
 void save_checkpoint(const RunFolder& run, const Checkpoint& checkpoint, int64_t keep);
-/// The newest whole checkpoint; one that cannot be read is reported and the one before it taken. False when none.
+/// The newest whole checkpoint; one that cannot be read is reported and the one before it taken. False when
+/// none.
 bool load_checkpoint(const RunFolder& run, Checkpoint& checkpoint);
 
 }  // namespace d2dmoe::io

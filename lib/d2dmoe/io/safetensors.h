@@ -35,7 +35,8 @@ class SafetensorsFile {
   std::filesystem::path path_;
 };
 
-/// Writes the tensors (any device, made contiguous) in the order of their names, atomically (see atomic_file.h).
+/// Writes the tensors (any device, made contiguous) in the order of their names, atomically (see
+/// atomic_file.h).
 void write_safetensors(const std::filesystem::path& file, const std::map<std::string, torch::Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
