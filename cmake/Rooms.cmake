@@ -32,7 +32,8 @@ function(d2dmoe_room name)
   add_library(${target} STATIC ${ROOM_SOURCES})
   add_library(d2dmoe::${name} ALIAS ${target})
   target_include_directories(${target} PUBLIC
-    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/lib> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/lib>
+    $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/generated> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   foreach(room IN LISTS ROOM_DEPENDS)
     target_link_libraries(${target} PUBLIC d2dmoe_${room})
   endforeach()

@@ -1,0 +1,57 @@
+#include "command.h"
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "d2dmoe/core/device.h"
+#include "d2dmoe/stages/plan.h"
+
+namespace d2dmoe::app {
+
+void ConfigArguments::add_to(CLI::App& command, bool config_required) {
+  auto* file = command.add_option("-c,--config", config, "Experiment config (JSON; docs/config.md lists its keys)")
+                   ->type_name("FILE");
+  if (config_required) file->required();
+  command.add_option("--set", set, "Override one key of the config, for example train.optimizer.lr=5e-5")
+      ->type_name("PATH=VALUE")
+      ->take_all();
+  command.add_option("--device", device, "auto, cpu, cuda or cuda:N");
+  command.add_option("--threads", threads, "CPU threads; 0 = all cores");
+  command.add_option("--seed", seed, "Seed of everything random");
+  command.add_option("-o,--output-dir", output_dir, "Folder of the run")->type_name("DIR");
+  command.add_flag("--print-config", print_config, "Print the resolved config and stop");
+  command.add_flag("--dry-run", dry_run, "Print config, parameters, memory and time estimate and stop");
+  command.add_flag("--json", json, "Result as JSON on stdout");
+}
+
+config::LoadedExperiment ConfigArguments::load() const {
+  std::vector<std::string> overrides = set;
+  const auto add = [&](const char* key, const std::string& value) {
+    if (!value.empty()) overrides.push_back(std::string(key) + "=" + value);
+  };
+  add("device", device);
+  add("threads", threads);
+  add("seed", seed);
+  add("output_dir", output_dir);
+  auto experiment = config::load_experiment(config, overrides);
+  set_threads(static_cast<int>(experiment.options.run.threads));
+  return experiment;
+}
+
+bool print_plan(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
+                const std::vector<std::string>& stages) {
+  if (arguments.print_config) {
+    std::cout << config::to_json(experiment.options).dump(2) << "\n";
+    return true;
+  }
+  if (!arguments.dry_run) return false;
+  const auto plan = stages::plan(experiment, stages);
+  if (arguments.json) {
+    std::cout << plan.dump(2) << "\n";
+  } else {
+    std::cout << config::to_json(experiment.options).dump(2) << "\n" << stages::plan_text(plan);
+  }
+  return true;
+}
+
+}  // namespace d2dmoe::app

@@ -1,0 +1,115 @@
+#include "d2dmoe/stages/inspect.h"
+
+#include "d2dmoe/core/progress.h"
+#include "d2dmoe/io/hf_folder.h"
+#include "d2dmoe/models/model.h"
+#include "d2dmoe/moe/converted_folder.h"
+#include "d2dmoe/moe/expert_feed_forward.h"
+
+namespace d2dmoe::stages {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+/// "yes", "no: …" or "unknown: …": whether the dense parent that d2dmoe.json names still has the same weights.
+std::string parent_state(const Json& parent) {
+  const fs::path path = parent.value("path", "");
+  if (path.empty() || !fs::exists(path / "config.json")) return "unknown: the parent's folder is not there";
+  const std::string now = io::HfFolder(path).weights_hash();
+  return now == parent.value("weights_sha256", "") ? "yes" : "no: its weights have changed since";
+}
+
+Json site_facts(nn::Site& site) {
+  const auto weights = site.layer()->weights();
+  Json facts = {{"site", site.id().name},
+                {"kind", nn::site_kind_name(site.id().kind)},
+                {"d_in", weights.d_in()},
+                {"hidden", weights.hidden()},
+                {"d_out", weights.d_out()},
+                {"activation", kernels::activation_name(weights.activation)},
+                {"gated", weights.gated()}};
+  if (auto* experts = moe::as_experts(site)) {
+    const auto& selection = experts->selection();
+    facts["experts"] = experts->experts();
+    facts["expert_size"] = weights.hidden() / experts->experts();
+    facts["shared"] = experts->shared();
+    facts["router"] = {{"width", experts->router()->width()}, {"depth", experts->router()->depth()}};
+    facts["selection"] = {{"rule", selection.rule}, {"value", selection.value}, {"floor", selection.floor}};
+    facts["mean_norm"] = experts->mean_norm();
+  }
+  return facts;
+}
+
+}  // namespace
+
+Json inspect(const fs::path& dir) {
+  io::HfFolder folder(dir);
+  const bool converted = moe::is_converted(dir);
+  models::LoadOptions options;
+  options.fresh_head = true;  // a folder without a head can be looked at
+  auto model = moe::load_any(folder, options);
+
+  double parameters = 0;
+  for (const std::string& name : folder.tensor_names()) {
+    double count = 1;
+    for (const int64_t extent : folder.shape(name)) count *= static_cast<double>(extent);
+    parameters += count;
+  }
+  Json facts = {{"folder", dir.string()},
+                {"family", model->family()},
+                {"architectures", folder.config().value("architectures", Json::array())},
+                {"converted", converted},
+                {"parameters", parameters},
+                {"max_length", model->max_length()},
+                {"labels", model->label_names()},
+                {"weights_sha256", folder.weights_hash()},
+                {"files", Json::array()},
+                {"sites", Json::array()}};
+  for (const auto& file : folder.weight_files()) {
+    facts["files"].push_back({{"file", file.filename().string()}, {"bytes", fs::file_size(file)}});
+  }
+  if (converted) {
+    const Json d2dmoe = io::read_json_file(dir / "d2dmoe.json");
+    facts["parent"] = d2dmoe.value("parent", Json::object());
+    facts["parent_matches"] = parent_state(facts["parent"]);
+  }
+  for (nn::Site* site : model->sites()) facts["sites"].push_back(site_facts(*site));
+  return facts;
+}
+
+std::string inspect_text(const Json& facts) {
+  const auto text_of = [&](const char* key) { return facts.at(key).get<std::string>(); };
+  std::string text = format("folder       {}\nfamily       {}{}\nparameters   {}\nmax length   {} tokens\n",
+                            text_of("folder"), text_of("family"),
+                            facts.at("converted").get<bool>() ? ", converted to experts" : ", dense",
+                            count_text(facts.at("parameters")), facts.at("max_length").get<int64_t>());
+  text += "labels       ";
+  for (const auto& label : facts.at("labels")) text += label.get<std::string>() + " ";
+  text += format("\nweights      sha256 {}\n", text_of("weights_sha256"));
+  for (const auto& file : facts.at("files")) {
+    text += format("             {} ({})\n", file.at("file").get<std::string>(), bytes_text(file.at("bytes")));
+  }
+  if (facts.contains("parent")) {
+    text += format("parent       {}\n             sha256 {}\n             unchanged: {}\n",
+                   facts.at("parent").value("path", "?"), facts.at("parent").value("weights_sha256", "?"),
+                   text_of("parent_matches"));
+  }
+  text += "sites\n";
+  for (const auto& site : facts.at("sites")) {
+    text += format("  {:<24} {} -> {} -> {}  {}{}", site.at("site").get<std::string>(), site.at("d_in").get<int64_t>(),
+                   site.at("hidden").get<int64_t>(), site.at("d_out").get<int64_t>(),
+                   site.at("activation").get<std::string>(), site.at("gated").get<bool>() ? " gated" : "");
+    if (site.contains("experts")) {
+      const auto& selection = site.at("selection");
+      text += format("  {} experts of {}, router {}x{}, {} {:.4g}, floor {:.3g}", site.at("experts").get<int64_t>(),
+                     site.at("expert_size").get<int64_t>(), site.at("router").at("depth").get<int64_t>(),
+                     site.at("router").at("width").get<int64_t>(), selection.at("rule").get<std::string>(),
+                     selection.at("value").get<double>(), selection.at("floor").get<double>());
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+}  // namespace d2dmoe::stages

@@ -1,0 +1,58 @@
+#include "d2dmoe/stages/run.h"
+
+#include "d2dmoe/core/log.h"
+#include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/report/html_report.h"
+#include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/stages.h"
+#include "d2dmoe/stages/summary.h"
+
+namespace d2dmoe::stages {
+namespace {
+
+struct NamedStage {
+  const char* name;
+  nlohmann::ordered_json (*run)(const config::LoadedExperiment&);
+};
+constexpr NamedStage kStages[] = {
+    {"train", train}, {"train_sparse", train_sparse}, {"convert", convert}, {"sweep_tau", sweep_tau}};
+
+}  // namespace
+
+std::vector<std::string> stage_order(const config::LoadedExperiment& experiment) {
+  std::vector<std::string> order;
+  for (const auto& stage : kStages) {
+    if (experiment.stages.count(stage.name)) order.emplace_back(stage.name);
+  }
+  return order;
+}
+
+nlohmann::ordered_json run_stage(const std::string& name, const config::LoadedExperiment& experiment) {
+  for (const auto& stage : kStages) {
+    if (name == stage.name) return stage.run(experiment);
+  }
+  throw UsageError(format("[run] '{}': no such stage", name));
+}
+
+nlohmann::ordered_json run(const config::LoadedExperiment& experiment) {
+  const auto order = stage_order(experiment);
+  D2D_CHECK_USAGE(!order.empty(), "[run] '{}': the config holds none of train, train_sparse, convert, sweep_tau",
+                  experiment.file);
+  nlohmann::ordered_json results;
+  for (const std::string& stage : order) {
+    log::info("stage {}", stage);
+    results[stage] = run_stage(stage, experiment);
+  }
+  const std::filesystem::path output_dir = experiment.options.run.output_dir;
+  io::write_file(output_dir / "report.html", report::html_report({output_dir}));
+  return results;
+}
+
+std::string run_text(const config::LoadedExperiment& experiment, const nlohmann::ordered_json& results) {
+  std::string text;
+  for (const auto& [stage, result] : results.items()) text += summary(stage, experiment, result) + "\n";
+  const std::filesystem::path output_dir = experiment.options.run.output_dir;
+  return text + format("report  {}\n", (output_dir / "report.html").string());
+}
+
+}  // namespace d2dmoe::stages

@@ -1,0 +1,42 @@
+#include "d2dmoe/stages/summary.h"
+
+#include "d2dmoe/core/progress.h"
+#include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/stages/common.h"
+
+namespace d2dmoe::stages {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string training(const Json& result, const std::filesystem::path& dir) {
+  std::string text = format("model   {}\n", (dir / "model").string());
+  if (const auto best = result.find("best"); best != result.end() && best->is_object()) {
+    text += format("best    {} {:.4f} on validation at step {}\n", best->value("metric", "metric"),
+                   best->value("value", 0.0), best->value("step", int64_t{0}));
+  }
+  if (result.contains("mean_zeros")) {
+    text += format("zeros   {:.1f} % of the activations\n", 100 * result.at("mean_zeros").get<double>());
+  }
+  if (result.contains("sentences_per_second")) {
+    text += format("speed   {:.1f} sentences/s, {} in all\n", result.at("sentences_per_second").get<double>(),
+                   duration_text(result.value("seconds", 0.0)));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string summary(const std::string& stage, const config::LoadedExperiment& experiment, const Json& result) {
+  const std::filesystem::path dir = stage_dir(experiment, stage);
+  std::string text = stage + "\n";
+  if (stage == "train" || stage == "train_sparse") return text + training(result, dir);
+  if (stage == "convert") {
+    return text + format("model   {}\nquality {}\n", (dir / "model").string(), (dir / "convert.json").string());
+  }
+  return text + io::read_file(dir / "table.md") +
+         format("curve   {}\n        {}\npoints  {}\n", (dir / "curve.png").string(), (dir / "curve.svg").string(),
+                (dir / "points.jsonl").string());
+}
+
+}  // namespace d2dmoe::stages
