@@ -36,7 +36,10 @@ struct Talk {
   std::shared_ptr<spdlog::sinks::basic_file_sink_mt> file;
   std::mutex mutex;
 
-  Talk() { terminal.set_pattern("%^%l%$: %v"); }
+  Talk() {
+    terminal.set_pattern("%^%l%$: %v");
+    terminal.set_level(spdlog::level::info);
+  }
 };
 
 Talk& talk() {

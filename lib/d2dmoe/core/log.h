@@ -10,6 +10,7 @@ namespace d2dmoe::log {
 
 enum class Level { debug, info, warn, error, off };
 
+/// Messages below `level` stay off stderr (the file gets all of them). At the start: info.
 void set_level(Level level);
 /// Also writes every later message to `file` (appending).
 void attach_file(const std::filesystem::path& file);
