@@ -15,15 +15,17 @@ bool is_converted(const std::filesystem::path& dir);
 /// @throws Error  d2dmoe.json, routers.safetensors and the weights do not fit together
 std::shared_ptr<models::Model> load_any(const io::HfFolder& folder, const models::LoadOptions& options = {});
 
-/// Writes the model with d2dmoe.json, routers.safetensors and a model card README.md into `dir` (which exists).
+/// Writes the model with d2dmoe.json, routers.safetensors and a model card README.md into `dir` (which
+/// exists).
 /// @param parent  what d2dmoe.json says of the dense parent: {"path", "weights_sha256", …}
-void save_converted(models::Model& model, const std::filesystem::path& dir, const nlohmann::ordered_json& parent);
+void save_converted(models::Model& model, const std::filesystem::path& dir,
+                    const nlohmann::ordered_json& parent);
 
 /// Rewrites only the selections in d2dmoe.json, atomically (after calibration). Keys: site names.
 void save_selections(const std::filesystem::path& dir, const std::map<std::string, Selection>& selections);
 
-/// The converted folder as a plain dense folder: neurons in their original order (`export --original-order`) or left
-/// in expert order.
+/// The converted folder as a plain dense folder: neurons in their original order (`export --original-order`)
+/// or left in expert order.
 void export_dense(const std::filesystem::path& from, const std::filesystem::path& to, bool original_order);
 
 }  // namespace d2dmoe::moe

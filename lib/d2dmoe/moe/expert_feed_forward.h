@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "d2dmoe/moe/router.h"
 #include "d2dmoe/moe/selection.h"
@@ -10,35 +11,70 @@ namespace d2dmoe::moe {
 
 /// A converted site: the dense layer's weights in expert order, a router and a selection.
 ///
-/// Above the measured break-even share the dense path runs with the unchosen experts' activations zeroed: the same
-/// function, so results do not depend on which path was faster.
+/// Above the measured break-even share the dense path runs with the unchosen experts' activations zeroed: the
+/// same function, so results do not depend on which path was faster.
+///
+/// Shared experts: the router scores the other experts only, and the rule (row maximum, sums, k) sees only
+/// those. Reported scores and masks have all E columns: shared experts are always chosen and carry the row's
+/// largest score.
 class ExpertFeedForward : public nn::FeedForward {
  public:
+  /// Where the neurons come from.
+  struct Origin {
+    torch::Tensor permutation;  ///< [F] int64: place i is neuron permutation[i] of the dense parent
+    std::string split;          ///< a name of config::kSplits
+  };
+
   /// @param weights  neurons in expert order
   /// @param shared   the first `shared` experts always run (and have no router output of their own)
-  ExpertFeedForward(kernels::MlpWeights weights, int64_t experts, int64_t shared, std::shared_ptr<Router> router);
+  /// @param router   D inputs, experts - shared outputs
+  /// @throws Error   sizes that do not fit
+  ExpertFeedForward(kernels::MlpWeights weights, int64_t experts, int64_t shared,
+                    std::shared_ptr<Router> router);
 
   torch::Tensor forward(const torch::Tensor& x, const nn::SiteId& site, nn::ForwardContext& ctx) override;
-  kernels::MlpWeights weights() const override;
-  void set_activation(kernels::Activation activation) override;
+  kernels::MlpWeights weights() const override { return w_; }
+  void set_activation(kernels::Activation activation) override { w_.activation = activation; }
 
   int64_t experts() const { return experts_; }
   int64_t shared() const { return shared_; }
+  int64_t routed() const { return experts_ - shared_; }
+  int64_t expert_size() const { return w_.hidden() / experts_; }
   const std::shared_ptr<Router>& router() const { return router_; }
   Selection& selection() { return selection_; }
+  const Selection& selection() const { return selection_; }
   double mean_norm() const { return mean_norm_; }  ///< mean predicted norm on calibration data, for the floor
   void set_mean_norm(double mean_norm) { mean_norm_ = mean_norm; }
+  const Origin& origin() const { return origin_; }
+  void set_origin(Origin origin) { origin_ = std::move(origin); }
+  /// Gram matrices of the experts' output weights, kept until these change. [E, S, S] float32
+  const torch::Tensor& grams();
 
  private:
+  /// What `selection` decides for these rows; scores and mask over all E experts.
+  struct Routing {
+    torch::Tensor scores, mask;  // [N, E]
+  };
+  Routing route(const torch::Tensor& x, const torch::Tensor& hidden, const Selection& selection);
+
   kernels::MlpWeights w_;
   int64_t experts_, shared_;
   std::shared_ptr<Router> router_;
   Selection selection_;
   double mean_norm_ = 0;
-  torch::Tensor grams_;  // [E, S, S], made on first use by an oracle rule
+  Origin origin_;
+  torch::Tensor grams_;         // made on first use by an oracle rule
+  torch::Tensor grams_source_;  // the w2t that they were made from, with its version
+  uint32_t grams_version_ = 0;
 };
 
 /// The site's layer as an ExpertFeedForward, or nullptr when it is dense.
 ExpertFeedForward* as_experts(nn::Site& site);
+
+/// The hidden layer of a site, computed densely.
+struct DenseHidden {
+  torch::Tensor pre, post, hidden;  ///< [N, F], as Observer::on_activation sees them
+};
+DenseHidden dense_hidden(const torch::Tensor& x, const kernels::MlpWeights& w);
 
 }  // namespace d2dmoe::moe

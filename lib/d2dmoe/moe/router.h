@@ -2,15 +2,20 @@
 
 #include <torch/nn/module.h>
 
+#include <vector>
+
 namespace d2dmoe::moe {
 
-/// Predicts the L2 norm of every expert's output: D -> width -> E without biases, ReLU between, absolute value at the
-/// end (depth 1: one linear layer). Parameters: weight0 [width, D], weight1 [E, width], …
+/// Predicts the L2 norm of every expert's output: D -> width -> E without biases, ReLU between, absolute
+/// value at the end (depth 1: one linear layer). Parameters: weight0 [width, D], weight1 [E, width], …
 /// @ref METHOD.md §4
 class Router : public torch::nn::Module {
  public:
+  /// Weights start uniform in ±1/sqrt(fan in), as torch's linear layers do.
+  /// @param depth  linear layers, >= 1
+  /// @throws Error  a size below 1
   Router(int64_t d_in, int64_t width, int64_t depth, int64_t experts, uint64_t seed);
-  /// @param x  [N, D]
+  /// @param x  [N, D], float32 or lower precision
   /// @return   [N, E] float32, >= 0
   torch::Tensor forward(const torch::Tensor& x) const;
 
@@ -19,6 +24,8 @@ class Router : public torch::nn::Module {
   int64_t depth() const { return depth_; }
   int64_t experts() const { return experts_; }
   double flops_per_token() const;  ///< 2 per multiply-accumulate
+  /// The weights in order, the parameters themselves.
+  const std::vector<torch::Tensor>& weights() const { return weights_; }
 
  private:
   int64_t d_in_, width_, depth_, experts_;

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <string>
+#include <vector>
 
 namespace d2dmoe::moe {
 
@@ -16,12 +17,30 @@ struct Selection {
   bool operator==(const Selection&) const = default;
 };
 
+/// Names of the rules, in the order of config::kRules.
+std::vector<std::string> selection_rules();
+
+/// Checks a selection before any row is seen.
+/// @param experts  E of the site (its routed experts), bounds k; 0 = unknown, k is not bounded
+/// @throws Error  unknown rule (names the nearest); value or floor NaN or outside the rule's range: tau and p
+/// in
+///                [0, 1], k a whole number in 1 … E, floor >= 0
+void check_selection(const Selection& selection, int64_t experts = 0);
+
 /// Marks, per token row, the experts that run.
+///
+/// dynamic_k: score >= tau * row maximum, in float32. cumulative: the largest experts until their scores sum
+/// to at least p times the row's sum. top_k: the k largest. Among equal scores cumulative and top_k take the
+/// lowest index first, so that their counts are exact. The floor applies to each rule except "all".
 /// @param scores     [N, E] float32, >= 0: router output, or the true norms for oracle rules
 /// @param mean_norm  mean predicted norm of the site on calibration data (for the floor)
-/// @return           [N, E] bool, same device. An expert with score 0 never runs (except under "all"); a row may be
+/// @return           [N, E] bool, same device. An expert with score 0 never runs (except under "all"); a row
+/// may be
 ///                   empty
-/// @throws Error  scores not 2-D float32; value outside the rule's range or NaN
+/// @throws Error  scores not 2-D float32; value outside the rule's range or NaN; on the CPU: a score that is
+/// NaN,
+///                infinite or negative (elsewhere a row with NaN runs no expert: looking would stall the
+///                device)
 torch::Tensor select(const torch::Tensor& scores, const Selection& selection, double mean_norm);
 
 }  // namespace d2dmoe::moe

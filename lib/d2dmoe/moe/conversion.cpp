@@ -1,0 +1,95 @@
+#include "d2dmoe/moe/conversion.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <set>
+
+#include "d2dmoe/core/error.h"
+
+namespace d2dmoe::moe {
+namespace {
+
+void check_kinds(const std::vector<std::string>& kinds) {
+  D2D_CHECK_USAGE(!kinds.empty(),
+                  "[convert] 'convert.kinds': got an empty list, must name what is converted. Hint: "
+                  "[\"ffn\"]");
+  for (const auto& kind : kinds) {
+    const bool attention = kind == "q" || kind == "k" || kind == "v" || kind == "o";
+    D2D_CHECK_USAGE(
+        !attention,
+        "[convert] 'convert.kinds': '{}' is an attention projection, and those cannot be converted yet. "
+        "Hint: [\"ffn\"]",
+        kind);
+    D2D_CHECK_USAGE(kind == "ffn", "[convert] 'convert.kinds': got '{}', must be \"ffn\"", kind);
+  }
+}
+
+void check_layers(const std::vector<int64_t>& wanted, const std::set<int64_t>& known) {
+  for (const int64_t layer : wanted) {
+    D2D_CHECK_USAGE(known.contains(layer),
+                    "[convert] 'convert.layers': the model has no layer {}. Hint: its layers are {}", layer,
+                    std::vector<int64_t>(known.begin(), known.end()));
+  }
+}
+
+torch::Tensor permuted(const torch::Tensor& rows, const torch::Tensor& permutation) {
+  return rows.defined() ? rows.index_select(0, permutation) : rows;
+}
+
+}  // namespace
+
+std::vector<nn::Site*> chosen_sites(models::Model& model, const config::ConvertOptions& options) {
+  check_kinds(options.kinds);
+  const auto sites = model.sites();
+  std::set<int64_t> layers;
+  for (const auto* site : sites) layers.insert(site->id().layer);
+  check_layers(options.layers, layers);
+  std::vector<nn::Site*> chosen;
+  for (auto* site : sites) {
+    const auto& wanted = options.layers;
+    if (site->id().kind != nn::SiteKind::ffn) continue;
+    if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), site->id().layer) == wanted.end())
+      continue;
+    D2D_CHECK_USAGE(
+        as_experts(*site) == nullptr,
+        "[convert] '{}': is a mixture of experts already. Hint: start from the dense model that it was "
+        "made from",
+        site->id().name);
+    chosen.push_back(site);
+  }
+  D2D_CHECK_USAGE(!chosen.empty(), "[convert]: the model has no site to convert");
+  return chosen;
+}
+
+ExpertFeedForward& convert_site(nn::Site& site, const cluster::Split& split, const std::string& split_name,
+                                const config::RouterOptions& router, uint64_t seed) {
+  torch::NoGradGuard no_grad;
+  auto w = site.layer()->weights();
+  D2D_CHECK(split.permutation.dim() == 1 && split.permutation.size(0) == w.hidden(),
+            "[convert] '{}': got a permutation of shape {}, must be [{}]", site.id().name,
+            split.permutation.sizes(), w.hidden());
+  const auto order = split.permutation.to(w.w1.device());
+  for (auto* rows : {&w.w1, &w.b1, &w.wu, &w.bu, &w.w2t}) *rows = permuted(*rows, order);
+  auto scores =
+      std::make_shared<Router>(w.d_in(), router.width, router.depth, split.experts - split.shared, seed);
+  scores->to(w.w1.device());
+  auto layer = std::make_shared<ExpertFeedForward>(w, split.experts, split.shared, std::move(scores));
+  layer->selection() = {"all", 0, 0};
+  layer->set_origin({split.permutation.to(torch::kCPU, torch::kInt64).contiguous(), split_name});
+  site.replace(layer);
+  return *layer;
+}
+
+double conversion_error(models::Model& model, const data::Batch& batch, const torch::Tensor& dense_logits) {
+  torch::NoGradGuard no_grad;
+  model.eval();
+  const Selection all{"all", 0, 0};
+  nn::ForwardContext ctx(batch);
+  ctx.selection = &all;
+  const auto logits = model.forward(batch, ctx);
+  const double scale = std::max(1e-6, dense_logits.abs().max().item<double>());
+  return (logits - dense_logits).abs().max().item<double>() / scale;
+}
+
+}  // namespace d2dmoe::moe

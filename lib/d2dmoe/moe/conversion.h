@@ -1,0 +1,29 @@
+#pragma once
+
+#include "d2dmoe/cluster/split.h"
+#include "d2dmoe/config/options.h"
+#include "d2dmoe/models/model.h"
+#include "d2dmoe/moe/expert_feed_forward.h"
+
+namespace d2dmoe::moe {
+
+/// The sites that an experiment converts: those of `layers` (empty = all) and `kinds`.
+/// @throws UsageError  a layer that the model does not have; a kind that cannot be converted (attention
+/// projections);
+///                     a site that is converted already
+std::vector<nn::Site*> chosen_sites(models::Model& model, const config::ConvertOptions& options);
+
+/// Puts an ExpertFeedForward with a fresh router into a dense site: the same function, neurons in expert
+/// order. The dense layer is released.
+/// @param split_name  a name of config::kSplits, kept as the origin
+/// @param seed        of the router's first weights
+/// @return            the new layer, selection "all"
+ExpertFeedForward& convert_site(nn::Site& site, const cluster::Split& split, const std::string& split_name,
+                                const config::RouterOptions& router, uint64_t seed);
+
+/// How far the model with every expert on is from the dense model: the largest difference of the logits on
+/// `batch`, as a share of the largest logit. Float error is about 1e-6; runs in evaluation mode.
+/// @param dense_logits  of the unconverted model on the same batch
+double conversion_error(models::Model& model, const data::Batch& batch, const torch::Tensor& dense_logits);
+
+}  // namespace d2dmoe::moe

@@ -1,0 +1,105 @@
+#include "d2dmoe/moe/expert_feed_forward.h"
+
+#include <torch/torch.h>
+
+#include "d2dmoe/core/error.h"
+
+namespace d2dmoe::moe {
+namespace {
+
+/// All E columns from those of the routed experts.
+torch::Tensor with_shared(const torch::Tensor& shared, const torch::Tensor& routed, int64_t count) {
+  return count == 0 ? routed : at::cat({shared.expand({routed.size(0), count}), routed}, 1);
+}
+
+torch::Tensor output(const torch::Tensor& hidden, const kernels::MlpWeights& w) {
+  return w.b2.defined() ? at::addmm(w.b2, hidden, w.w2t) : at::mm(hidden, w.w2t);
+}
+
+}  // namespace
+
+DenseHidden dense_hidden(const torch::Tensor& x, const kernels::MlpWeights& w) {
+  DenseHidden h;
+  h.pre = at::linear(x, w.w1, w.b1);
+  h.post = kernels::activate(h.pre, w.activation);
+  h.hidden = w.gated() ? h.post * at::linear(x, w.wu, w.bu) : h.post;
+  return h;
+}
+
+ExpertFeedForward::ExpertFeedForward(kernels::MlpWeights weights, int64_t experts, int64_t shared,
+                                     std::shared_ptr<Router> router)
+    : experts_(experts), shared_(shared), router_(std::move(router)) {
+  D2D_CHECK(experts >= 1 && weights.hidden() % experts == 0,
+            "[moe]: got {} experts for {} hidden neurons, must divide them", experts, weights.hidden());
+  D2D_CHECK(shared >= 0 && shared < experts,
+            "[moe]: got {} shared experts of {}, must leave at least one routed", shared, experts);
+  D2D_CHECK(router_->d_in() == weights.d_in() && router_->experts() == experts - shared,
+            "[moe] 'router': got {} inputs and {} outputs, must have {} and {}", router_->d_in(),
+            router_->experts(), weights.d_in(), experts - shared);
+  const auto own = [this](const char* name, const torch::Tensor& t) {
+    return t.defined() ? register_parameter(name, t.detach()) : torch::Tensor();
+  };
+  w_.w1 = own("w1", weights.w1);
+  w_.b1 = own("b1", weights.b1);
+  w_.wu = own("wu", weights.wu);
+  w_.bu = own("bu", weights.bu);
+  w_.w2t = own("w2t", weights.w2t);
+  w_.b2 = own("b2", weights.b2);
+  w_.activation = weights.activation;
+  register_module("router", router_);
+}
+
+const torch::Tensor& ExpertFeedForward::grams() {
+  const bool fresh = grams_.defined() && grams_source_.is_same(w_.w2t) &&
+                     grams_.device() == w_.w2t.device() && grams_version_ == w_.w2t._version();
+  if (!fresh) {
+    torch::NoGradGuard no_grad;
+    grams_ = kernels::expert_grams(w_, experts_);
+    grams_source_ = w_.w2t;
+    grams_version_ = static_cast<uint32_t>(w_.w2t._version());
+  }
+  return grams_;
+}
+
+ExpertFeedForward::Routing ExpertFeedForward::route(const torch::Tensor& x, const torch::Tensor& hidden,
+                                                    const Selection& selection) {
+  torch::Tensor scores = selection.oracle()
+                             ? kernels::expert_norms(hidden, grams()).narrow(1, shared_, routed())
+                             : router_->forward(x);
+  const auto mask = select(scores, selection, mean_norm_);
+  if (shared_ == 0) return {scores, mask};
+  return {with_shared(scores.amax(1, true), scores, shared_),
+          with_shared(torch::ones({1, 1}, mask.options()), mask, shared_)};
+}
+
+torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteId& site,
+                                         nn::ForwardContext& ctx) {
+  const Selection& selection = ctx.selection != nullptr ? *ctx.selection : selection_;
+  ctx.on_input(site, x);
+  const bool all = selection.rule == "all";
+  if (all && ctx.observers.empty()) return kernels::dense_mlp(x, w_);  // nobody asks for the scores
+
+  DenseHidden dense;
+  if (ctx.wants_activations() || selection.oracle()) {
+    dense = dense_hidden(x, w_);
+    ctx.on_activation(site, dense.pre, dense.post, dense.hidden);
+  }
+  const Routing routing = route(x, dense.hidden, selection);
+  if (!dense.hidden.defined()) {
+    const bool ran_dense = all;
+    auto y = all ? kernels::dense_mlp(x, w_) : kernels::expert_mlp(x, routing.mask, w_);
+    ctx.on_routing(site, routing.scores, routing.mask, ran_dense);
+    return y;
+  }
+  // The hidden layer is there already: what is left costs least as one product over the chosen neurons.
+  ctx.on_routing(site, routing.scores, routing.mask, true);
+  if (all) return output(dense.hidden, w_);
+  const auto kept = dense.hidden.view({x.size(0), experts_, expert_size()}) * routing.mask.unsqueeze(2);
+  return output(kept.view({x.size(0), w_.hidden()}), w_);
+}
+
+ExpertFeedForward* as_experts(nn::Site& site) {
+  return dynamic_cast<ExpertFeedForward*>(site.layer().get());
+}
+
+}  // namespace d2dmoe::moe

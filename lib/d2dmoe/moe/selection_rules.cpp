@@ -1,0 +1,102 @@
+#include "d2dmoe/moe/selection_rules.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace d2dmoe::moe::rules {
+namespace {
+
+// --- one row
+// ---------------------------------------------------------------------------------------------------
+
+void dynamic_k_row(const float* scores, int64_t experts, double tau, float floor, bool* mask,
+                   std::vector<int32_t>&) {
+  float best = 0;
+#pragma omp simd reduction(max : best)
+  for (int64_t e = 0; e < experts; ++e) best = std::max(best, scores[e]);
+  const float threshold = std::max(static_cast<float>(tau) * best, floor);
+#pragma omp simd
+  for (int64_t e = 0; e < experts; ++e) mask[e] = (scores[e] >= threshold) & (scores[e] > 0);
+}
+
+/// Fills `order` with the experts that may run at all.
+void candidates(const float* scores, int64_t experts, float floor, std::vector<int32_t>& order) {
+  order.clear();
+  for (int64_t e = 0; e < experts; ++e) {
+    if (scores[e] > 0 && scores[e] >= floor) order.push_back(static_cast<int32_t>(e));
+  }
+}
+
+void cumulative_row(const float* scores, int64_t experts, double p, float floor, bool* mask,
+                    std::vector<int32_t>& order) {
+  std::fill_n(mask, experts, false);
+  const double wanted = p * std::accumulate(scores, scores + experts, 0.0);
+  candidates(scores, experts, floor, order);
+  // A heap gives the largest one by one: few are needed as a rule, a full sort would be wasted.
+  const auto later = [scores](int32_t a, int32_t b) {
+    return scores[a] < scores[b] || (scores[a] == scores[b] && a > b);
+  };
+  std::make_heap(order.begin(), order.end(), later);
+  auto end = order.end();
+  for (double sum = 0; sum < wanted && end != order.begin(); --end) {
+    std::pop_heap(order.begin(), end, later);
+    mask[*(end - 1)] = true;
+    sum += scores[*(end - 1)];
+  }
+}
+
+void top_k_row(const float* scores, int64_t experts, double k, float floor, bool* mask,
+               std::vector<int32_t>& order) {
+  std::fill_n(mask, experts, false);
+  candidates(scores, experts, floor, order);
+  const auto count = std::min<size_t>(static_cast<size_t>(k), order.size());
+  if (count < order.size()) {
+    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+                     [scores](int32_t a, int32_t b) {
+                       return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
+                     });
+  }
+  for (size_t i = 0; i < count; ++i) mask[order[i]] = true;
+}
+
+// --- all rows
+// --------------------------------------------------------------------------------------------------
+
+torch::Tensor may_run(const torch::Tensor& scores, float floor) {
+  return floor > 0 ? scores.ge(floor) : scores.gt(0);
+}
+
+torch::Tensor dynamic_k_tensor(const torch::Tensor& scores, double tau, float floor) {
+  const auto threshold = scores.amax(1, /*keepdim=*/true).mul(static_cast<float>(tau));
+  return scores.ge(threshold).logical_and_(may_run(scores, floor));
+}
+
+torch::Tensor cumulative_tensor(const torch::Tensor& scores, double p, float floor) {
+  const auto [sorted, order] = scores.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true);
+  const auto values = sorted.to(torch::kFloat64);
+  const auto before = values.cumsum(1).sub_(values);  // sum of the larger ones
+  const auto runs = before.lt(values.sum(1, true).mul_(p));
+  return torch::zeros_like(runs).scatter_(1, order, runs).logical_and_(may_run(scores, floor));
+}
+
+torch::Tensor top_k_tensor(const torch::Tensor& scores, double k, float floor) {
+  const auto order = std::get<1>(scores.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true));
+  return torch::zeros(scores.sizes(), scores.options().dtype(torch::kBool))
+      .scatter_(1, order.narrow(1, 0, static_cast<int64_t>(k)), true)
+      .logical_and_(may_run(scores, floor));
+}
+
+}  // namespace
+
+const std::vector<Rule>& table() {
+  static const std::vector<Rule> rules = {
+      {"dynamic_k", 0, 1, false, dynamic_k_row, dynamic_k_tensor},
+      {"cumulative", 0, 1, false, cumulative_row, cumulative_tensor},
+      {"top_k", 1, 0, true, top_k_row, top_k_tensor},
+  };
+  return rules;
+}
+
+}  // namespace d2dmoe::moe::rules

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <string_view>
+#include <vector>
+
+/// The rules themselves, each in two forms: over one row of floats (CPU) and over a tensor (any device). Used
+/// by selection.cpp and by the tests, which hold the forms against each other.
+namespace d2dmoe::moe::rules {
+
+/// @param scores  E floats, finite and >= 0
+/// @param value   the rule's value
+/// @param floor   least score that may run (0 = none); a score of 0 never runs
+/// @param mask    E flags, written in full
+/// @param order   scratch that the caller keeps between rows
+using RowRule = void (*)(const float* scores, int64_t experts, double value, float floor, bool* mask,
+                         std::vector<int32_t>& order);
+/// The same for all rows: [N, E] float32 -> [N, E] bool.
+using TensorRule = torch::Tensor (*)(const torch::Tensor& scores, double value, float floor);
+
+struct Rule {
+  std::string_view name;  ///< without "oracle_"
+  double low, high;       ///< range of the value, inclusive; high 0 = the number of experts
+  bool whole;             ///< the value is a whole number
+  RowRule row;
+  TensorRule tensor;
+};
+
+/// dynamic_k, cumulative, top_k; "all" needs no arithmetic.
+const std::vector<Rule>& table();
+
+}  // namespace d2dmoe::moe::rules
