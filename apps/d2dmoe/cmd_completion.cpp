@@ -49,7 +49,8 @@ std::string bash_script(const CLI::App& root, const std::vector<const CLI::App*>
 }
 
 std::string zsh_script(const CLI::App& root, const std::vector<const CLI::App*>& commands) {
-  return "# zsh completion of d2dmoe: source <(d2dmoe completion zsh)\nautoload -U bashcompinit && bashcompinit\n" +
+  return "# zsh completion of d2dmoe: source <(d2dmoe completion zsh)\nautoload -U bashcompinit && "
+         "bashcompinit\n" +
          bash_script(root, commands);
 }
 
@@ -74,7 +75,9 @@ std::string fish_script(const std::vector<const CLI::App*>& commands) {
 void add_completion(CLI::App& app) {
   CLI::App* command = app.add_subcommand("completion", "Shell completion script for bash, zsh or fish");
   auto shell = std::make_shared<std::string>();
-  command->add_option("shell", *shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  command->add_option("shell", *shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   command->callback([=, root = &app] {
     const CLI::App* constant_root = root;
     const auto commands = constant_root->get_subcommands({});

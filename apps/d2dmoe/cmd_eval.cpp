@@ -8,7 +8,8 @@
 namespace d2dmoe::app {
 
 void add_eval(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("eval", "Quality and cost of one model folder on one split of the data");
+  CLI::App* command =
+      app.add_subcommand("eval", "Quality and cost of one model folder on one split of the data");
   auto arguments = std::make_shared<ConfigArguments>();
   auto request = std::make_shared<stages::EvalRequest>();
   arguments->add_to(*command, true);

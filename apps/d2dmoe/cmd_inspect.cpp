@@ -12,9 +12,12 @@ void add_inspect(CLI::App& app) {
     std::string folder;
     bool json = false;
   };
-  CLI::App* command = app.add_subcommand("inspect", "What a model folder holds: family, sites, experts, tau, hashes");
+  CLI::App* command =
+      app.add_subcommand("inspect", "What a model folder holds: family, sites, experts, tau, hashes");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("folder", arguments->folder, "Model folder, dense or converted")->required()->type_name("DIR");
+  command->add_option("folder", arguments->folder, "Model folder, dense or converted")
+      ->required()
+      ->type_name("DIR");
   command->add_flag("--json", arguments->json, "As JSON");
   command->callback([=] {
     const auto facts = stages::inspect(arguments->folder);

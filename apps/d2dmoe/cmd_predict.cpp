@@ -20,13 +20,16 @@ void add_predict(CLI::App& app) {
   command->add_option("-m,--model", arguments->request.model, "Model folder, dense or converted")
       ->required()
       ->type_name("DIR");
-  command->add_option("input", arguments->input, "Text file, one text per line; - = stdin")->capture_default_str();
-  command->add_flag("--tokens", arguments->request.tokens, "Each token with the share of experts that it ran");
+  command->add_option("input", arguments->input, "Text file, one text per line; - = stdin")
+      ->capture_default_str();
+  command->add_flag("--tokens", arguments->request.tokens,
+                    "Each token with the share of experts that it ran");
   command->add_option("--pair-separator", arguments->request.pair_separator,
                       "Splits a line into two texts, for models of sentence pairs");
   command->add_option("--rule", arguments->request.rule, "Selection rule; by default what the folder holds");
   command->add_option("--value", arguments->request.value, "tau, p or k of that rule");
-  command->add_option("--batch-size", arguments->request.batch_size, "Texts per batch")->capture_default_str();
+  command->add_option("--batch-size", arguments->request.batch_size, "Texts per batch")
+      ->capture_default_str();
   command->add_option("--max-length", arguments->request.max_length, "Tokens per text; 0 = the model's limit")
       ->capture_default_str();
   command->add_option("--device", arguments->device, "auto, cpu, cuda or cuda:N");

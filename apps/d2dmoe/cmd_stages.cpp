@@ -11,8 +11,8 @@ namespace {
 
 using Stage = nlohmann::ordered_json (*)(const config::LoadedExperiment&);
 
-CLI::App* add_stage(CLI::App& app, const std::string& command_name, const std::string& stage_name, Stage stage,
-                    const std::string& help, std::shared_ptr<ConfigArguments> arguments) {
+CLI::App* add_stage(CLI::App& app, const std::string& command_name, const std::string& stage_name,
+                    Stage stage, const std::string& help, std::shared_ptr<ConfigArguments> arguments) {
   CLI::App* command = app.add_subcommand(command_name, help);
   arguments->add_to(*command, true);
   command->callback([=] {
@@ -27,19 +27,21 @@ CLI::App* add_stage(CLI::App& app, const std::string& command_name, const std::s
 }  // namespace
 
 void add_stage_commands(CLI::App& app) {
-  add_stage(app, "train", "train", stages::train, "Fine-tune the dense model: the baseline and the start of stage 1",
+  add_stage(app, "train", "train", stages::train,
+            "Fine-tune the dense model: the baseline and the start of stage 1",
             std::make_shared<ConfigArguments>());
   add_stage(app, "train-sparse", "train_sparse", stages::train_sparse,
             "Stage 1: fine-tune under a sparsity penalty", std::make_shared<ConfigArguments>());
-  add_stage(app, "convert", "convert", stages::convert, "Stage 2: split neurons into experts and train routers",
-            std::make_shared<ConfigArguments>());
+  add_stage(app, "convert", "convert", stages::convert,
+            "Stage 2: split neurons into experts and train routers", std::make_shared<ConfigArguments>());
 
   auto arguments = std::make_shared<ConfigArguments>();
   CLI::App* sweep = add_stage(app, "sweep-tau", "sweep_tau", stages::sweep_tau,
                               "Stage 3: cost and quality over the selection threshold", arguments);
   const auto shortcut = [&](const std::string& flag, const std::string& key, const std::string& help) {
     sweep->add_option_function<std::string>(
-        flag, [=](const std::string& value) { arguments->set.push_back("sweep_tau." + key + "=" + value); }, help);
+        flag, [=](const std::string& value) { arguments->set.push_back("sweep_tau." + key + "=" + value); },
+        help);
   };
   shortcut("--points", "points", "Number of points, placed evenly in cost");
   shortcut("--taus", "taus", "Thresholds to measure, as a JSON list: [0.05,0.1]");

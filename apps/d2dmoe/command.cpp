@@ -9,8 +9,9 @@
 namespace d2dmoe::app {
 
 void ConfigArguments::add_to(CLI::App& command, bool config_required) {
-  auto* file = command.add_option("-c,--config", config, "Experiment config (JSON; docs/config.md lists its keys)")
-                   ->type_name("FILE");
+  auto* file =
+      command.add_option("-c,--config", config, "Experiment config (JSON; docs/config.md lists its keys)")
+          ->type_name("FILE");
   if (config_required) file->required();
   command.add_option("--set", set, "Override one key of the config, for example train.optimizer.lr=5e-5")
       ->type_name("PATH=VALUE")

@@ -51,7 +51,8 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     std::cout.flush();
-    if (!std::cout) return fail(kFailed, "[stdout] the output could not be written: is the disk full or the pipe closed?");
+    if (!std::cout)
+      return fail(kFailed, "[stdout] the output could not be written: is the disk full or the pipe closed?");
     return kDone;
   } catch (const CLI::ParseError& e) {
     const int code = app.exit(e, std::cout, std::cerr);
@@ -61,7 +62,9 @@ int main(int argc, char** argv) {
   } catch (const Interrupted& e) {
     return fail(kFailed, e.what());
   } catch (const std::bad_alloc&) {
-    return fail(kFailed, "[memory] there is not enough memory. Hint: a smaller train.batch_size or data.max_length needs less");
+    return fail(kFailed,
+                "[memory] there is not enough memory. Hint: a smaller train.batch_size or data.max_length "
+                "needs less");
   } catch (const std::exception& e) {
     return fail(kFailed, e.what());
   }

@@ -25,8 +25,8 @@ std::filesystem::path golden(const std::string& name);
 /// The folder of the all-MiniLM-L6-v2 checkpoint (build/deps, or $D2DMOE_MINILM); empty when it is not there.
 std::filesystem::path minilm_dir();
 
-/// "" when |got - want| <= atol + rtol |want| everywhere, else one sentence: worst index, both values, tolerance, how
-/// many are outside. Use: CHECK(difference(got, want, 1e-4) == "").
+/// "" when |got - want| <= atol + rtol |want| everywhere, else one sentence: worst index, both values,
+/// tolerance, how many are outside. Use: CHECK(difference(got, want, 1e-4) == "").
 std::string difference(const torch::Tensor& got, const torch::Tensor& want, double atol, double rtol = 0);
 
 /// The message of the exception that `f` throws; "" when it throws none.

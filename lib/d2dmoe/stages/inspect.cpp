@@ -12,7 +12,8 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-/// "yes", "no: …" or "unknown: …": whether the dense parent that d2dmoe.json names still has the same weights.
+/// "yes", "no: …" or "unknown: …": whether the dense parent that d2dmoe.json names still has the same
+/// weights.
 std::string parent_state(const Json& parent) {
   const fs::path path = parent.value("path", "");
   if (path.empty() || !fs::exists(path / "config.json")) return "unknown: the parent's folder is not there";
@@ -22,12 +23,9 @@ std::string parent_state(const Json& parent) {
 
 Json site_facts(nn::Site& site) {
   const auto weights = site.layer()->weights();
-  Json facts = {{"site", site.id().name},
-                {"kind", nn::site_kind_name(site.id().kind)},
-                {"d_in", weights.d_in()},
-                {"hidden", weights.hidden()},
-                {"d_out", weights.d_out()},
-                {"activation", kernels::activation_name(weights.activation)},
+  Json facts = {{"site", site.id().name},   {"kind", nn::site_kind_name(site.id().kind)},
+                {"d_in", weights.d_in()},   {"hidden", weights.hidden()},
+                {"d_out", weights.d_out()}, {"activation", kernels::activation_name(weights.activation)},
                 {"gated", weights.gated()}};
   if (auto* experts = moe::as_experts(site)) {
     const auto& selection = experts->selection();
@@ -88,7 +86,8 @@ std::string inspect_text(const Json& facts) {
   for (const auto& label : facts.at("labels")) text += label.get<std::string>() + " ";
   text += format("\nweights      sha256 {}\n", text_of("weights_sha256"));
   for (const auto& file : facts.at("files")) {
-    text += format("             {} ({})\n", file.at("file").get<std::string>(), bytes_text(file.at("bytes")));
+    text +=
+        format("             {} ({})\n", file.at("file").get<std::string>(), bytes_text(file.at("bytes")));
   }
   if (facts.contains("parent")) {
     text += format("parent       {}\n             sha256 {}\n             unchanged: {}\n",
@@ -97,13 +96,15 @@ std::string inspect_text(const Json& facts) {
   }
   text += "sites\n";
   for (const auto& site : facts.at("sites")) {
-    text += format("  {:<24} {} -> {} -> {}  {}{}", site.at("site").get<std::string>(), site.at("d_in").get<int64_t>(),
-                   site.at("hidden").get<int64_t>(), site.at("d_out").get<int64_t>(),
-                   site.at("activation").get<std::string>(), site.at("gated").get<bool>() ? " gated" : "");
+    text += format("  {:<24} {} -> {} -> {}  {}{}", site.at("site").get<std::string>(),
+                   site.at("d_in").get<int64_t>(), site.at("hidden").get<int64_t>(),
+                   site.at("d_out").get<int64_t>(), site.at("activation").get<std::string>(),
+                   site.at("gated").get<bool>() ? " gated" : "");
     if (site.contains("experts")) {
       const auto& selection = site.at("selection");
-      text += format("  {} experts of {}, router {}x{}, {} {:.4g}, floor {:.3g}", site.at("experts").get<int64_t>(),
-                     site.at("expert_size").get<int64_t>(), site.at("router").at("depth").get<int64_t>(),
+      text += format("  {} experts of {}, router {}x{}, {} {:.4g}, floor {:.3g}",
+                     site.at("experts").get<int64_t>(), site.at("expert_size").get<int64_t>(),
+                     site.at("router").at("depth").get<int64_t>(),
                      site.at("router").at("width").get<int64_t>(), selection.at("rule").get<std::string>(),
                      selection.at("value").get<double>(), selection.at("floor").get<double>());
     }

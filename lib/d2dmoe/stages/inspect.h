@@ -6,8 +6,9 @@
 
 namespace d2dmoe::stages {
 
-/// What a model folder holds, dense or converted: family, parameters, labels, files with hashes, and for converted
-/// folders the sites with experts, router and selection, and whether the dense parent is still the one it came from.
+/// What a model folder holds, dense or converted: family, parameters, labels, files with hashes, and for
+/// converted folders the sites with experts, router and selection, and whether the dense parent is still the
+/// one it came from.
 nlohmann::ordered_json inspect(const std::filesystem::path& folder);
 std::string inspect_text(const nlohmann::ordered_json& facts);
 

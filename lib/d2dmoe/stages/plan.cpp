@@ -23,7 +23,8 @@ struct ModelSize {
 
 int64_t first_of(const Json& config, std::initializer_list<const char*> keys) {
   for (const char* key : keys) {
-    if (const auto found = config.find(key); found != config.end() && found->is_number_integer()) return *found;
+    if (const auto found = config.find(key); found != config.end() && found->is_number_integer())
+      return *found;
   }
   return 0;
 }
@@ -58,25 +59,26 @@ double measured_flops() {
   return 2.0 * n * n * n / seconds[3];
 }
 
-// A training step is the forward pass and about twice that again; the share of the measured peak that whole steps
-// reach (elementwise work, normalisation, data) was 40 to 55 % on 2 cores with MiniLM.
+// A training step is the forward pass and about twice that again; the share of the measured peak that whole
+// steps reach (elementwise work, normalisation, data) was 40 to 55 % on 2 cores with MiniLM.
 constexpr double kTrainFactor = 3, kEfficiency = 0.45;
 
-
-Json training(const config::TrainOptions& options, const ModelSize& size, const data::TextData& data, double rate,
-              bool teacher) {
+Json training(const config::TrainOptions& options, const ModelSize& size, const data::TextData& data,
+              double rate, bool teacher) {
   const auto sentences = static_cast<double>(data.train.examples.size());
   const auto tokens = static_cast<double>(data.train.tokens());
-  const double steps_per_epoch = std::ceil(sentences / static_cast<double>(options.batch_size * options.accumulate));
-  const double steps =
-      options.max_steps > 0 ? static_cast<double>(options.max_steps) : std::ceil(steps_per_epoch * options.epochs);
+  const double steps_per_epoch =
+      std::ceil(sentences / static_cast<double>(options.batch_size * options.accumulate));
+  const double steps = options.max_steps > 0 ? static_cast<double>(options.max_steps)
+                                             : std::ceil(steps_per_epoch * options.epochs);
   const double flops =
       tokens * (steps / steps_per_epoch) * 2 * size.matrix_elements * (kTrainFactor + (teacher ? 1 : 0));
   const double tokens_per_batch = tokens / sentences * static_cast<double>(options.batch_size);
-  // Weights, gradients and two Adam moments; activations: per token and layer about 14 rows of the model width and 3
-  // of the hidden width, in float32.
-  const double activations = 4 * tokens_per_batch * static_cast<double>(size.layers) *
-                             (14.0 * static_cast<double>(size.hidden_size) + 3.0 * static_cast<double>(size.ffn_size));
+  // Weights, gradients and two Adam moments; activations: per token and layer about 14 rows of the model
+  // width and 3 of the hidden width, in float32.
+  const double activations =
+      4 * tokens_per_batch * static_cast<double>(size.layers) *
+      (14.0 * static_cast<double>(size.hidden_size) + 3.0 * static_cast<double>(size.ffn_size));
   return {{"sentences", sentences},
           {"tokens_per_epoch", tokens},
           {"steps", steps},
@@ -89,28 +91,34 @@ Json conversion(const config::ConvertOptions& options, const ModelSize& size, co
   Json sites = Json::array();
   for (int64_t layer = 0; layer < size.layers; ++layer) {
     const std::string name = "layers." + std::to_string(layer) + ".ffn";
-    const bool chosen = options.layers.empty() ||
-                        std::find(options.layers.begin(), options.layers.end(), layer) != options.layers.end();
+    const bool chosen = options.layers.empty() || std::find(options.layers.begin(), options.layers.end(),
+                                                            layer) != options.layers.end();
     if (!chosen) continue;
     const int64_t experts = cluster::experts_of(options.split, name, size.ffn_size);
     sites.push_back({{"site", name}, {"experts", experts}, {"expert_size", size.ffn_size / experts}});
   }
   double tokens = static_cast<double>(data.train.tokens());
-  if (options.router.max_tokens > 0) tokens = std::min(tokens, static_cast<double>(options.router.max_tokens));
+  if (options.router.max_tokens > 0)
+    tokens = std::min(tokens, static_cast<double>(options.router.max_tokens));
   const double experts = sites.empty() ? 0 : sites[0].at("experts").get<double>();
-  const double router = static_cast<double>(options.router.width) * (static_cast<double>(size.hidden_size) + experts);
-  const double flops = tokens * (2 * size.matrix_elements + options.router.epochs * kTrainFactor * 2 * router *
-                                                                static_cast<double>(sites.size()));
-  const double cache = tokens * static_cast<double>(sites.size()) * 4 * (static_cast<double>(size.hidden_size) + experts);
+  const double router =
+      static_cast<double>(options.router.width) * (static_cast<double>(size.hidden_size) + experts);
+  const double flops = tokens * (2 * size.matrix_elements + options.router.epochs * kTrainFactor * 2 *
+                                                                router * static_cast<double>(sites.size()));
+  const double cache =
+      tokens * static_cast<double>(sites.size()) * 4 * (static_cast<double>(size.hidden_size) + experts);
   return {{"sites", sites},
           {"router_tokens", tokens},
           {"memory_bytes", size.parameters * 4 + cache},
           {"seconds", flops / (rate * kEfficiency)}};
 }
 
-Json sweeping(const config::SweepOptions& options, const ModelSize& size, const data::TextData& data, double rate) {
+Json sweeping(const config::SweepOptions& options, const ModelSize& size, const data::TextData& data,
+              double rate) {
   const double points = 2 + static_cast<double>(options.taus.empty() ? options.points : options.taus.size());
-  const auto& split = options.split == "test" ? data.test : options.split == "train" ? data.train : data.validation;
+  const auto& split = options.split == "test"    ? data.test
+                      : options.split == "train" ? data.train
+                                                 : data.validation;
   const double flops = points * static_cast<double>(split.tokens()) * 2 * size.matrix_elements;
   return {{"points", points},
           {"sentences", split.examples.size()},
@@ -128,12 +136,9 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   const double rate = measured_flops();
   const auto& options = experiment.options;
 
-  Json result = {{"model", model_folder.string()},
-                 {"family", inputs.folder.config().value("model_type", "")},
-                 {"parameters", size.parameters},
-                 {"labels", inputs.data.label_names},
-                 {"measured_gflops", rate / 1e9},
-                 {"stages", Json::object()}};
+  Json result = {{"model", model_folder.string()}, {"family", inputs.folder.config().value("model_type", "")},
+                 {"parameters", size.parameters},  {"labels", inputs.data.label_names},
+                 {"measured_gflops", rate / 1e9},  {"stages", Json::object()}};
   for (const std::string& stage : stages) {
     Json& entry = result["stages"][stage];
     if (stage == "train") entry = training(options.train, size, inputs.data, rate, false);
@@ -149,9 +154,10 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
 }
 
 std::string plan_text(const Json& plan) {
-  std::string text = format("model       {} ({}), {} parameters\nmachine     {:.0f} GFLOP/s float32 matrix product\n",
-                            plan.at("model").get<std::string>(), plan.at("family").get<std::string>(),
-                            count_text(plan.at("parameters")), plan.at("measured_gflops").get<double>());
+  std::string text =
+      format("model       {} ({}), {} parameters\nmachine     {:.0f} GFLOP/s float32 matrix product\n",
+             plan.at("model").get<std::string>(), plan.at("family").get<std::string>(),
+             count_text(plan.at("parameters")), plan.at("measured_gflops").get<double>());
   for (const auto& [stage, entry] : plan.at("stages").items()) {
     text += format("{:<12}about {} and {} of memory, into {}", stage, duration_text(entry.at("seconds")),
                    bytes_text(entry.at("memory_bytes")), entry.at("folder").get<std::string>());

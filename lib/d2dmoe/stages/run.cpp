@@ -36,7 +36,8 @@ nlohmann::ordered_json run_stage(const std::string& name, const config::LoadedEx
 
 nlohmann::ordered_json run(const config::LoadedExperiment& experiment) {
   const auto order = stage_order(experiment);
-  D2D_CHECK_USAGE(!order.empty(), "[run] '{}': the config holds none of train, train_sparse, convert, sweep_tau",
+  D2D_CHECK_USAGE(!order.empty(),
+                  "[run] '{}': the config holds none of train, train_sparse, convert, sweep_tau",
                   experiment.file);
   nlohmann::ordered_json results;
   for (const std::string& stage : order) {

@@ -27,16 +27,18 @@ std::string training(const Json& result, const std::filesystem::path& dir) {
 
 }  // namespace
 
-std::string summary(const std::string& stage, const config::LoadedExperiment& experiment, const Json& result) {
+std::string summary(const std::string& stage, const config::LoadedExperiment& experiment,
+                    const Json& result) {
   const std::filesystem::path dir = stage_dir(experiment, stage);
   std::string text = stage + "\n";
   if (stage == "train" || stage == "train_sparse") return text + training(result, dir);
   if (stage == "convert") {
-    return text + format("model   {}\nquality {}\n", (dir / "model").string(), (dir / "convert.json").string());
+    return text +
+           format("model   {}\nquality {}\n", (dir / "model").string(), (dir / "convert.json").string());
   }
   return text + io::read_file(dir / "table.md") +
-         format("curve   {}\n        {}\npoints  {}\n", (dir / "curve.png").string(), (dir / "curve.svg").string(),
-                (dir / "points.jsonl").string());
+         format("curve   {}\n        {}\npoints  {}\n", (dir / "curve.png").string(),
+                (dir / "curve.svg").string(), (dir / "points.jsonl").string());
 }
 
 }  // namespace d2dmoe::stages

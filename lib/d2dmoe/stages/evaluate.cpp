@@ -1,0 +1,93 @@
+#include "d2dmoe/stages/evaluate.h"
+
+#include "d2dmoe/config/names.h"
+#include "d2dmoe/core/device.h"
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/eval/cost_ledger.h"
+#include "d2dmoe/eval/metrics.h"
+#include "d2dmoe/moe/converted_folder.h"
+#include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/selection_request.h"
+
+namespace d2dmoe::stages {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+/// The model folder that was asked for, else that of the furthest stage which has one.
+fs::path model_folder(const config::LoadedExperiment& experiment, const std::string& asked) {
+  if (!asked.empty()) return asked;
+  for (const char* stage : {"convert", "train_sparse", "train"}) {
+    const fs::path folder = stage_dir(experiment, stage) / "model";
+    if (fs::exists(folder / "config.json")) return folder;
+  }
+  throw UsageError(
+      format("[eval] '{}': no stage has a model yet. Hint: run a stage first, or give --model FOLDER",
+             experiment.options.run.output_dir));
+}
+
+const data::Dataset& split_of(const data::TextData& data, const std::string& split) {
+  if (split == "train") return data.train;
+  if (split == "validation") return data.validation;
+  if (split == "test") return data.test;
+  throw UsageError(format("[eval] '--split {}': must be train, validation or test", split));
+}
+
+}  // namespace
+
+Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& request) {
+  const fs::path folder = model_folder(experiment, request.model);
+  // The training split is read too when validation is cut from it.
+  Inputs inputs = open_inputs(experiment, folder, {request.split});
+  const data::Dataset& dataset = split_of(inputs.data, request.split);
+  const torch::Device device = parse_device(experiment.options.run.device);
+  models::LoadOptions load;
+  load.regression = inputs.data.regression;
+  auto model = moe::load_any(inputs.folder, load);
+  model->to(device);
+
+  const auto selection = requested_selection(request.rule, request.value, request.floor, *model);
+  eval::CostLedger ledger(*model);
+  eval::EvaluateOptions options;
+  options.batch_size = experiment.options.sweep_tau.batch_size;
+  options.device = device;
+  options.selection = selection ? &*selection : nullptr;
+  options.observers = {&ledger};
+  options.on_batch = [&](const data::Batch& batch) { ledger.on_batch(batch); };
+  options.progress = "evaluate";
+  const auto predictions = eval::evaluate(*model, dataset, inputs.data.regression, options);
+
+  Json metrics = Json::object();
+  for (const auto& choice : config::kMetrics) {
+    const std::string name(choice.name);
+    const bool fits = name == "loss" || (name == "pearson") == inputs.data.regression;
+    if (!fits) continue;
+    const auto interval = eval::bootstrap(name, predictions, experiment.options.sweep_tau.bootstrap,
+                                          static_cast<uint64_t>(experiment.options.run.seed));
+    metrics[name] = {{"value", eval::metric(name, predictions)}, {"interval", {interval.low, interval.high}}};
+  }
+  const eval::Cost cost = ledger.result();
+  return {{"model", folder.string()},
+          {"split", request.split},
+          {"sentences", dataset.examples.size()},
+          {"metrics", metrics},
+          {"seconds", predictions.seconds},
+          {"sentences_per_second", static_cast<double>(dataset.examples.size()) / predictions.seconds},
+          {"cost", cost.to_json()},
+          {"cost_table", cost.table()}};
+}
+
+std::string evaluation_text(const Json& result) {
+  std::string text =
+      format("model      {}\nsplit      {}, {} sentences, {:.1f} a second\n",
+             result.at("model").get<std::string>(), result.at("split").get<std::string>(),
+             result.at("sentences").get<int64_t>(), result.at("sentences_per_second").get<double>());
+  for (const auto& [name, entry] : result.at("metrics").items()) {
+    text += format("{:<10} {:.4f}  (95 %: {:.4f} to {:.4f})\n", name, entry.at("value").get<double>(),
+                   entry.at("interval")[0].get<double>(), entry.at("interval")[1].get<double>());
+  }
+  return text + "\n" + result.at("cost_table").get<std::string>();
+}
+
+}  // namespace d2dmoe::stages

@@ -1,0 +1,39 @@
+#include "d2dmoe/stages/selection_request.h"
+
+#include "d2dmoe/config/names.h"
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/moe/expert_feed_forward.h"
+
+namespace d2dmoe::stages {
+
+std::optional<moe::Selection> requested_selection(const std::string& rule, std::optional<double> value,
+                                                  std::optional<double> floor, models::Model& model) {
+  if (rule.empty() && !value && !floor) return std::nullopt;
+  moe::Selection selection;
+  bool routed = false;
+  for (nn::Site* site : model.sites()) {
+    if (auto* experts = moe::as_experts(*site)) {
+      if (!routed) selection = experts->selection();
+      routed = true;
+    }
+  }
+  D2D_CHECK_USAGE(routed,
+                  "[selection] --rule, --value and --floor need a converted model; this one is dense");
+  if (!rule.empty()) {
+    std::vector<std::string> known;
+    for (const auto& choice : config::kRules) known.emplace_back(choice.name);
+    if (std::find(known.begin(), known.end(), rule) == known.end()) {
+      const std::string near = nearest_word(rule, known);
+      throw UsageError(
+          format("[selection] '--rule {}': no such rule.{}", rule,
+                 near.empty() ? " Hint: docs/config.md lists them" : " Hint: did you mean '" + near + "'?"));
+    }
+    D2D_CHECK_USAGE(value || rule == "all", "[selection] '--rule {}': needs --value (tau, p or k)", rule);
+    selection.rule = rule;
+  }
+  if (value) selection.value = *value;
+  if (floor) selection.floor = *floor;
+  return selection;
+}
+
+}  // namespace d2dmoe::stages

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "d2dmoe/models/model.h"
+#include "d2dmoe/moe/selection.h"
+
+namespace d2dmoe::stages {
+
+/// The selection that a command line asks for (--rule, --value, --floor), which overrides what the folder
+/// holds.
+/// @return  nullopt when nothing was asked for
+/// @throws UsageError  an unknown rule (names the nearest); --value without --rule on sites of several rules;
+/// a dense
+///                     model
+std::optional<moe::Selection> requested_selection(const std::string& rule, std::optional<double> value,
+                                                  std::optional<double> floor, models::Model& model);
+
+}  // namespace d2dmoe::stages
