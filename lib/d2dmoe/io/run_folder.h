@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -27,7 +28,7 @@ class RunFolder {
   const std::filesystem::path& dir() const { return dir_; }
   std::filesystem::path model_dir() const { return dir_ / "model"; }
 
-  /// Appends one event (a JSON object) to metrics.jsonl.
+  /// Appends one event (a JSON object) to metrics.jsonl; it is in the file when this returns.
   void append_metrics(const nlohmann::ordered_json& event);
   /// Drops every event whose "step" is above `step` (what a killed run wrote after its last checkpoint), and
   /// a last line that was cut.
@@ -44,13 +45,20 @@ class RunFolder {
   std::unique_ptr<Lock> lock_;
 };
 
+/// The keys in which two configs differ, one text each: "train.epochs was 3, is 5". Keys are dotted paths; 1
+/// and 1.0 are equal, and the order of keys does not count.
+std::vector<std::string> config_changes(const nlohmann::ordered_json& before,
+                                        const nlohmann::ordered_json& now);
+
 /// A checkpoint: named tensors and a JSON state, in one atomically written safetensors file
 /// checkpoints/step-000200.safetensors.
 struct Checkpoint {
   int64_t step = 0;
   std::map<std::string, torch::Tensor> tensors;
-  nlohmann::ordered_json state;
+  nlohmann::ordered_json state;  ///< finite numbers only: JSON has no NaN
 };
+/// @param keep  checkpoints that stay, >= 1; older ones are removed, and so are newer ones (of a state that
+/// was left)
 void save_checkpoint(const RunFolder& run, const Checkpoint& checkpoint, int64_t keep);
 /// The newest whole checkpoint; one that cannot be read is reported and the one before it taken. False when
 /// none.

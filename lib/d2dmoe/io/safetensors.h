@@ -17,7 +17,6 @@ class SafetensorsFile {
  public:
   /// @throws Error  names the file, the tensor and what is wrong with it
   static std::shared_ptr<SafetensorsFile> open(const std::filesystem::path& file);
-  ~SafetensorsFile();
 
   const std::map<std::string, TensorEntry>& entries() const { return entries_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
@@ -28,8 +27,10 @@ class SafetensorsFile {
   torch::Tensor tensor(const std::string& name);
 
  private:
-  struct Impl;
-  std::shared_ptr<Impl> impl_;
+  struct Mapping;
+
+  std::shared_ptr<Mapping> mapping_;  // shared with the tensors
+  uint64_t data_start_ = 0;
   std::map<std::string, TensorEntry> entries_;
   std::map<std::string, std::string> metadata_;
   std::filesystem::path path_;

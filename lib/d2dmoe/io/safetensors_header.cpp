@@ -22,7 +22,7 @@ struct DtypeSize {
   const char* name;
   uint64_t bytes;
 };
-constexpr std::array<DtypeSize, 14> kDtypes{{{"BOOL", 1},
+constexpr std::array<DtypeSize, 15> kDtypes{{{"BOOL", 1},
                                              {"U8", 1},
                                              {"I8", 1},
                                              {"F8_E4M3", 1},
@@ -35,6 +35,7 @@ constexpr std::array<DtypeSize, 14> kDtypes{{{"BOOL", 1},
                                              {"U32", 4},
                                              {"F32", 4},
                                              {"I64", 8},
+                                             {"U64", 8},
                                              {"F64", 8}}};
 
 /// One tensor's description, with the names that messages need.
