@@ -7,24 +7,6 @@
 #include "d2dmoe/core/progress.h"
 
 namespace d2dmoe::eval {
-namespace {
-
-/// Evaluation mode for the life of the object; the mode before comes back, whatever happens between.
-class EvaluationMode {
- public:
-  explicit EvaluationMode(torch::nn::Module& module) : module_(module), was_training_(module.is_training()) {
-    module_.eval();
-  }
-  ~EvaluationMode() { module_.train(was_training_); }
-  EvaluationMode(const EvaluationMode&) = delete;
-  EvaluationMode& operator=(const EvaluationMode&) = delete;
-
- private:
-  torch::nn::Module& module_;
-  bool was_training_;
-};
-
-}  // namespace
 
 torch::Tensor task_losses(const torch::Tensor& logits, const torch::Tensor& labels) {
   const auto scores = logits.to(torch::kFloat64);

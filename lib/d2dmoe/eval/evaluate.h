@@ -12,6 +12,21 @@
 
 namespace d2dmoe::eval {
 
+/// Evaluation mode for the life of the object; the mode before comes back, whatever happens between.
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(torch::nn::Module& module) : module_(module), was_training_(module.is_training()) {
+    module_.eval();
+  }
+  ~EvaluationMode() { module_.train(was_training_); }
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+ private:
+  torch::nn::Module& module_;
+  bool was_training_;
+};
+
 /// What a model says about a data set, in the order of its examples.
 struct Predictions {
   torch::Tensor logits;  ///< [n, C] float32 cpu

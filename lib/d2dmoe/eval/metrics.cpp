@@ -8,6 +8,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/random.h"
+#include "d2dmoe/eval/quantile.h"
 
 namespace d2dmoe::eval {
 namespace {
@@ -158,14 +159,7 @@ Interval percentile_interval(int64_t n, int64_t resamples, uint64_t seed, const 
     for (auto& row : rows) row = static_cast<int64_t>(rng.below(static_cast<uint64_t>(n)));
     values.push_back(statistic(rows));
   }
-  std::sort(values.begin(), values.end());
-  const auto quantile = [&](double q) {
-    const double place = q * static_cast<double>(values.size() - 1);
-    const auto low = static_cast<size_t>(place);
-    const auto high = std::min(low + 1, values.size() - 1);
-    return values[low] + (place - static_cast<double>(low)) * (values[high] - values[low]);
-  };
-  return {quantile(0.025), quantile(0.975)};
+  return {quantile(values, 0.025), quantile(values, 0.975)};
 }
 
 }  // namespace

@@ -1,0 +1,238 @@
+#include "d2dmoe/eval/calibration.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
+#include "d2dmoe/core/progress.h"
+#include "d2dmoe/core/random.h"
+#include "d2dmoe/core/signals.h"
+#include "d2dmoe/eval/cost_ledger.h"
+#include "d2dmoe/eval/damage_path.h"
+#include "d2dmoe/eval/metrics.h"
+#include "d2dmoe/eval/placement.h"
+
+namespace d2dmoe::eval {
+namespace {
+
+struct Measured {
+  Predictions predictions;
+  Cost cost;
+};
+
+class Calibrator {
+ public:
+  Calibrator(models::Model& model, const data::Dataset& validation, const CalibrationOptions& options)
+      : model_(model), validation_(validation), options_(options), sites_(converted_sites(model)) {}
+
+  Calibration run() {
+    const auto path = damage_path();
+    const auto cheapest = measure_at(path, path.end());
+    if (options_.budget) {
+      D2D_CHECK_USAGE(
+          cheapest.flops_share <= *options_.budget,
+          "[calibration] 'budget': got {}, the cheapest setting of this model costs {:.3f} of the dense "
+          "model's FLOPs on the validation data. Hint: a budget above that, more sites or smaller experts",
+          *options_.budget, cheapest.flops_share);
+      auto best = for_budget(path, cheapest);
+      if (options_.max_drop) {
+        D2D_CHECK_USAGE(
+            best.drop <= *options_.max_drop,
+            "[calibration] 'max_drop': got {} points, the budget of {} costs {:.2f} points on the "
+            "validation data. Hint: a larger budget, or one of the two",
+            *options_.max_drop, *options_.budget, best.drop);
+      }
+      return finished(best);
+    }
+    return finished(for_max_drop(path, cheapest));
+  }
+
+ private:
+  Measured measure(const data::Dataset& dataset, const Setting& setting) {
+    if (stop_requested()) throw Interrupted("[calibration] stopped: the same command starts it again");
+    const ScopedSetting scope(model_, setting);
+    CostLedger ledger(model_);
+    EvaluateOptions evaluation;
+    evaluation.batch_size = options_.batch_size;
+    evaluation.device = options_.device;
+    evaluation.observers = {&ledger};
+    evaluation.on_batch = [&](const data::Batch& batch) { ledger.on_batch(batch); };
+    auto predictions = evaluate(model_, dataset, options_.regression, evaluation);
+    return {std::move(predictions), ledger.result()};
+  }
+
+  Calibration measure_at(const DamagePath& path, double position) {
+    Calibration c;
+    c.setting = path.at(position);
+    const auto measured = measure(validation_, c.setting);
+    c.score = metric(options_.metric, measured.predictions);
+    c.flops_share = measured.cost.flops_share;
+    const double sign = higher_is_better(options_.metric) ? 1 : -1;
+    c.drop = 100 * sign * (options_.dense_score - c.score);
+    ++evaluations_;
+    log::info("calibration: FLOPs {:.1f} % of dense, {} {:.4f} ({:+.2f} points) on validation data",
+              100 * c.flops_share, options_.metric, c.score, -c.drop);
+    return c;
+  }
+
+  /// Searches the last position that costs more than the budget and the first that holds it; the path's own
+  /// estimate, corrected by what was measured, gives each guess.
+  Calibration for_budget(const DamagePath& path, const Calibration& cheapest) {
+    constexpr int kGuesses = 8;
+    constexpr double kClose = 0.002;  // below the budget by this share of the dense model is near enough
+    double dear = 0, cheap = path.end();
+    auto best = cheapest;
+    double estimate = *options_.budget - fixed_cost_;
+    for (int i = 0; i < kGuesses && best.flops_share < *options_.budget - kClose && cheap - dear > 1e-3;
+         ++i) {
+      double guess = path.position_of(estimate);
+      if (guess <= dear || guess >= cheap) guess = (dear + cheap) / 2;
+      const auto here = measure_at(path, guess);
+      // Aims half of the tolerance below, so that the next guess lands inside.
+      estimate = path.cost(guess) + *options_.budget - kClose / 2 - here.flops_share;
+      if (here.flops_share <= *options_.budget) {
+        cheap = guess;
+        best = here;
+      } else {
+        dear = guess;
+      }
+    }
+    return best;
+  }
+
+  /// Bisects the path, in cost, for the cheapest position within the bound.
+  Calibration for_max_drop(const DamagePath& path, const Calibration& cheapest) {
+    constexpr int kGuesses = 7;
+    if (cheapest.drop <= *options_.max_drop) return cheapest;
+    auto best = measure_at(path, 0);
+    D2D_CHECK_USAGE(
+        best.drop <= *options_.max_drop,
+        "[calibration] 'max_drop': got {} points, this model is {:.2f} points below the dense baseline on "
+        "the validation data with all experts on. Hint: a larger bound, or a better stage 1",
+        *options_.max_drop, best.drop);
+    double good = 0, bad = path.end();
+    for (int i = 0; i < kGuesses && path.cost(good) - path.cost(bad) > 2e-3; ++i) {
+      const double guess = path.position_of((path.cost(good) + path.cost(bad)) / 2);
+      const auto here = measure_at(path, guess);
+      if (here.drop <= *options_.max_drop) {
+        good = guess;
+        best = here;
+      } else {
+        bad = guess;
+      }
+    }
+    return best;
+  }
+
+  /// Measures each site alone, all others at their dearest.
+  DamagePath damage_path() {
+    const auto sample = draw_sample();
+    const ScoreSample scores(model_, sample, options_.regression, moe::Selection{options_.rule}.oracle(),
+                             /*tokens=*/2048, options_.seed, options_.device);
+    const auto reference = uniform_setting(model_, {options_.rule, dearest_value(0), 0});
+    const auto dense = measure(sample, reference);
+    double site_costs = 0;
+    std::vector<std::vector<Candidate>> hulls;
+    std::vector<std::string> names;
+    Progress progress("calibrate sites", static_cast<int64_t>(sites_.size()), "sites");
+    for (size_t s = 0; s < sites_.size(); ++s) {
+      const auto& name = sites_[s].id.name;
+      std::vector<Candidate> candidates{{reference.at(name), site_cost(dense.cost, s), 0}};
+      for (const auto& selection : selections(scores, s)) {
+        auto setting = reference;
+        setting[name] = selection;
+        const auto measured = measure(sample, setting);
+        candidates.push_back({selection, site_cost(measured.cost, s),
+                              damage(dense.predictions.logits, measured.predictions.logits)});
+      }
+      site_costs += candidates.front().cost;
+      hulls.push_back(convex_hull(std::move(candidates)));
+      names.push_back(name);
+      progress.advance(1);
+    }
+    fixed_cost_ = dense.cost.flops_share - site_costs;
+    return {std::move(names), std::move(hulls), value_range(options_.rule, 1).whole};
+  }
+
+  double dearest_value(size_t site) const {
+    return value_range(options_.rule, sites_[site].layer->experts()).dearest;
+  }
+
+  /// What is tried at one site: values whose costs fall geometrically, since damage rises ever faster towards
+  /// the cheap end, for every floor.
+  std::vector<moe::Selection> selections(const ScoreSample& scores, size_t s) const {
+    const auto range = value_range(options_.rule, routed_experts(s));
+    std::vector<moe::Selection> out;
+    for (const double floor : options_.floors) {
+      const auto share = [&](const moe::Selection& x) {
+        return scores.executed_share(static_cast<int64_t>(s), x);
+      };
+      const double dear = share({options_.rule, range.dearest, floor}),
+                   cheap = share({options_.rule, range.cheapest, floor});
+      if (floor > 0) out.push_back({options_.rule, range.dearest, floor});
+      for (int64_t i = 1; i <= options_.steps; ++i) {
+        const double part = static_cast<double>(i) / static_cast<double>(options_.steps);
+        const double wanted = dear * std::pow(std::max(cheap, 1e-6) / std::max(dear, 1e-6), part);
+        const double value = i == options_.steps
+                                 ? range.cheapest
+                                 : value_for_share({options_.rule, 0, floor}, range, wanted, share);
+        const moe::Selection selection{options_.rule, value, floor};
+        if (std::find(out.begin(), out.end(), selection) == out.end()) out.push_back(selection);
+      }
+    }
+    return out;
+  }
+
+  /// Experts of one site as a share of the dense model's FLOPs.
+  double site_cost(const Cost& cost, size_t s) const {
+    const auto name = sites_[s].id.name + " experts";
+    const auto part =
+        std::find_if(cost.parts.begin(), cost.parts.end(), [&](const auto& p) { return p.name == name; });
+    return part->flops / cost.dense_flops_per_token;
+  }
+
+  double damage(const torch::Tensor& reference, const torch::Tensor& logits) const {
+    if (options_.regression) return (reference - logits).square().mean().item<double>();
+    const auto log_p = reference.to(torch::kFloat64).log_softmax(1),
+               log_q = logits.to(torch::kFloat64).log_softmax(1);
+    return (log_p.exp() * (log_p - log_q)).sum(1).mean().item<double>();
+  }
+
+  data::Dataset draw_sample() const {
+    Rng rng(derive_seed(options_.seed, "calibration sample"));
+    auto order = rng.permutation(static_cast<int64_t>(validation_.examples.size()));
+    if (static_cast<int64_t>(order.size()) > options_.sample_sentences) {
+      order.resize(static_cast<size_t>(options_.sample_sentences));
+    }
+    data::Dataset sample;
+    for (const auto row : order) sample.examples.push_back(validation_.examples[static_cast<size_t>(row)]);
+    return sample;
+  }
+
+  Calibration finished(Calibration c) const {
+    c.evaluations = evaluations_;
+    return c;
+  }
+
+  models::Model& model_;
+  const data::Dataset& validation_;
+  const CalibrationOptions& options_;
+  std::vector<ConvertedSite> sites_;
+  double fixed_cost_ = 0;  // everything besides the experts, as a share of the dense model
+  int64_t evaluations_ = 0;
+};
+
+}  // namespace
+
+Calibration calibrate(models::Model& model, const data::Dataset& validation,
+                      const CalibrationOptions& options) {
+  D2D_CHECK_USAGE(options.budget || options.max_drop, "[calibration]: needs a budget or a max_drop");
+  D2D_CHECK(!options.floors.empty(), "[calibration] 'floors': is empty, must hold at least one candidate");
+  D2D_CHECK(
+      !validation.examples.empty(),
+      "[calibration] 'validation': has no examples. Hint: per-site values are chosen on validation data");
+  return Calibrator(model, validation, options).run();
+}
+
+}  // namespace d2dmoe::eval

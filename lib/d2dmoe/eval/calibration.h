@@ -1,0 +1,51 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "d2dmoe/data/dataset.h"
+#include "d2dmoe/eval/setting.h"
+
+namespace d2dmoe::eval {
+
+struct CalibrationOptions {
+  std::string rule = "dynamic_k";
+  std::vector<double> floors = {0};  ///< candidates
+  std::optional<double> budget;      ///< FLOPs at most this share of the dense model's
+  std::optional<double> max_drop;    ///< points (0.01) of the metric at most below `dense_score`
+  std::string metric = "accuracy";
+  double dense_score = 0;          ///< the dense baseline's metric on the same validation data
+  int64_t steps = 6;               ///< values tried per site and floor
+  int64_t sample_sentences = 256;  ///< on which one site's damage is measured
+  int64_t batch_size = 64;
+  bool regression = false;
+  uint64_t seed = 0;
+  torch::Device device = torch::kCPU;
+};
+
+struct Calibration {
+  Setting setting;
+  double score = 0;         ///< of the metric, on the validation data
+  double flops_share = 1;   ///< on the validation data
+  double drop = 0;          ///< points below dense_score
+  int64_t evaluations = 0;  ///< of the whole validation data
+};
+
+/// Chooses a selection per site on held-out data.
+///
+/// Every site's damage (KL of the predicted classes from the all-experts model, or squared difference for
+/// regression) is measured alone at a few values of the rule and of the floor, which gives a convex curve of
+/// damage over cost per site; the curves' segments in the order of damage per FLOP saved are the Lagrangian
+/// path from all experts to the fewest. The point of the path is then found by measuring the whole model on
+/// the whole validation data, so that the budget or the bound really holds there.
+/// @param validation  data that was not trained on and is not the data reported on
+/// @throws UsageError  neither budget nor max_drop; a budget below the cheapest setting, or a bound that even
+/// the
+///                     all-experts model misses: names what can be reached
+/// @ref METHOD.md §6
+Calibration calibrate(models::Model& model, const data::Dataset& validation,
+                      const CalibrationOptions& options);
+
+}  // namespace d2dmoe::eval

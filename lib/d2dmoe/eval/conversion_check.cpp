@@ -1,0 +1,98 @@
+#include "d2dmoe/eval/conversion_check.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/eval/evaluate.h"
+#include "d2dmoe/eval/setting.h"
+
+namespace d2dmoe::eval {
+namespace {
+
+/// A converted layer's weights, run without its router: densely, or expert by expert with all experts on.
+class WithoutRouter : public nn::FeedForward {
+ public:
+  WithoutRouter(kernels::MlpWeights weights, int64_t experts) : w_(std::move(weights)), experts_(experts) {}
+  /// @param experts  0 = densely
+  torch::Tensor forward(const torch::Tensor& x, const nn::SiteId&, nn::ForwardContext&) override {
+    if (experts_ == 0) return kernels::dense_mlp(x, w_);
+    return kernels::expert_mlp(x, torch::ones({x.size(0), experts_}, x.options().dtype(torch::kBool)), w_);
+  }
+  kernels::MlpWeights weights() const override { return w_; }
+  void set_activation(kernels::Activation activation) override { w_.activation = activation; }
+
+ private:
+  kernels::MlpWeights w_;
+  int64_t experts_;
+};
+
+/// Puts WithoutRouter layers in every converted site, and the converted ones back at the end.
+class SwappedLayers {
+ public:
+  SwappedLayers(models::Model& model, bool dense) {
+    for (auto* site : model.sites()) {
+      const auto* layer = moe::as_experts(*site);
+      if (layer == nullptr) continue;
+      before_.emplace_back(site, site->layer());
+      site->replace(std::make_shared<WithoutRouter>(layer->weights(), dense ? 0 : layer->experts()));
+    }
+  }
+  ~SwappedLayers() {
+    for (auto& [site, layer] : before_) site->replace(layer);
+  }
+  SwappedLayers(const SwappedLayers&) = delete;
+  SwappedLayers& operator=(const SwappedLayers&) = delete;
+
+ private:
+  std::vector<std::pair<nn::Site*, std::shared_ptr<nn::FeedForward>>> before_;
+};
+
+torch::Tensor logits_of(models::Model& model, const data::Batch& batch) {
+  nn::ForwardContext context(batch);
+  return model.forward(batch, context).to(torch::kCPU, torch::kFloat32);
+}
+
+}  // namespace
+
+ConversionError conversion_error(models::Model& model, const data::Dataset& dataset, bool regression,
+                                 int64_t sentences, torch::Device device) {
+  const torch::NoGradGuard no_grad;
+  const EvaluationMode mode(model);
+  std::vector<int64_t> rows(std::min<size_t>(dataset.examples.size(), static_cast<size_t>(sentences)));
+  std::iota(rows.begin(), rows.end(), 0);
+  const auto batch = data::collate(dataset, rows, regression).to(device);
+  torch::Tensor dense, experts, all;
+  {
+    const SwappedLayers swapped(model, /*dense=*/true);
+    dense = logits_of(model, batch);
+  }
+  {
+    const SwappedLayers swapped(model, /*dense=*/false);
+    experts = logits_of(model, batch);
+  }
+  {
+    const ScopedSetting setting(model, uniform_setting(model, {"all", 0, 0}));
+    all = logits_of(model, batch);
+  }
+  const auto largest = [](const torch::Tensor& t) { return t.abs().max().item<double>(); };
+  return {largest(all - dense), largest(experts - dense), largest(dense)};
+}
+
+void check_conversion(models::Model& model, const data::Dataset& dataset, bool regression,
+                      torch::Device device) {
+  constexpr int64_t kSentences = 32;
+  // Float32 sums of a few thousand terms through a dozen blocks: 1e-3 of the logits' size is generous for
+  // rounding and far below anything that a wrong permutation or a missing expert would do.
+  constexpr double kTolerance = 1e-3;
+  const auto error = conversion_error(model, dataset, regression, kSentences, device);
+  const double worst = std::max(error.selection_all, error.experts),
+               allowed = kTolerance * std::max(1.0, error.scale);
+  D2D_CHECK(worst <= allowed,  // false for NaN
+            "[conversion check] 'all experts': its logits are up to {:.3g} away from the same weights run "
+            "densely, must "
+            "be within {:.3g}. Hint: the converted folder is damaged; run `d2dmoe convert` again",
+            worst, allowed);
+}
+
+}  // namespace d2dmoe::eval

@@ -1,0 +1,131 @@
+#include "d2dmoe/eval/sweep.h"
+
+#include "d2dmoe/eval/metrics.h"
+#include "d2dmoe/eval/timing.h"
+
+namespace d2dmoe::eval {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json interval_json(const Interval& interval) {
+  return Json::array({interval.low, interval.high});
+}
+
+/// "92.15 %" for metrics between -1 and 1, "0.2134" for a loss.
+std::string value_text(const std::string& metric, double value) {
+  return metric == "loss" ? format("{:.4f}", value) : format("{:.2f}", 100 * value);
+}
+
+std::string label_of(const Json& point) {
+  if (point.contains("label")) return point.at("label").get<std::string>();
+  const auto rule = point.at("rule").get<std::string>();
+  const char* symbol = rule.find("dynamic_k") != std::string::npos    ? "tau"
+                       : rule.find("cumulative") != std::string::npos ? "p"
+                                                                      : "k";
+  auto text = format("{} {:<6.4g}", symbol, point.at("value").get<double>());
+  if (point.at("floor").get<double>() > 0) text += format(" floor {:g}", point.at("floor").get<double>());
+  return text;
+}
+
+}  // namespace
+
+Sweep::Sweep(const Setup& setup) : setup_(setup) {
+  Cost cost;
+  dense_predictions_ = run(setup_.dense, "dense baseline", cost);
+  const auto interval = bootstrap(setup_.metric, dense_predictions_, setup_.options.bootstrap, setup_.seed);
+  const auto json = cost.to_json();
+  dense_ = {{"metric", setup_.metric},
+            {"score", metric(setup_.metric, dense_predictions_)},
+            {"interval", interval_json(interval)},
+            {"loss", dense_predictions_.loss},
+            {"sentences", cost.sequences},
+            {"tokens", cost.tokens},
+            {"padded_tokens", cost.padded_tokens},
+            {"flops_per_token", cost.flops_per_token},
+            {"apart_per_token", cost.apart_per_token},
+            {"flops_share", 1.0},
+            {"weight_bytes", cost.weight_bytes},
+            {"sentences_per_second", static_cast<double>(cost.sequences) / dense_predictions_.seconds},
+            {"convention", json.at("convention")},
+            {"parts", json.at("parts")}};
+}
+
+Predictions Sweep::run(models::Model& model, const std::string& progress, Cost& cost) const {
+  CostLedger ledger(model);
+  EvaluateOptions options;
+  options.batch_size = setup_.options.batch_size;
+  options.device = setup_.device;
+  options.observers = {&ledger};
+  options.on_batch = [&](const data::Batch& batch) { ledger.on_batch(batch); };
+  options.progress = progress;
+  auto predictions = evaluate(model, setup_.data, setup_.regression, options);
+  cost = ledger.result();
+  return predictions;
+}
+
+Json Sweep::measure(const Setting& setting, const std::string& progress) const {
+  const ScopedSetting scope(setup_.routed, setting);
+  const auto predictions = run(setup_.routed, progress, last_cost_);
+  const auto& cost = last_cost_;
+  const double score = metric(setup_.metric, predictions);
+  const auto interval = bootstrap(setup_.metric, predictions, setup_.options.bootstrap, setup_.seed);
+  const auto difference = bootstrap_difference(setup_.metric, predictions, dense_predictions_,
+                                               setup_.options.bootstrap, setup_.seed);
+  Json point = {{"metric", setup_.metric},
+                {"score", score},
+                {"interval", interval_json(interval)},
+                {"loss", predictions.loss},
+                {"difference", score - dense_.at("score").get<double>()},
+                {"difference_interval", interval_json(difference)},
+                {"within_noise", difference.contains(0)},
+                {"executed_share", cost.executed_share},
+                {"executed_share_per_site", Json::object()},
+                {"run_share", cost.run_share},
+                {"flops_share", cost.flops_share},
+                {"flops_share_run", cost.flops_share_run},
+                {"flops_share_padded", cost.flops_share_padded},
+                {"flops_per_token", cost.flops_per_token},
+                {"cls8", cost.cls8},
+                {"weight_bytes_share", cost.weight_bytes_share},
+                {"weight_bytes_share_single", cost.weight_bytes_share_single},
+                {"empty_rows_share", cost.empty_rows_share},
+                {"time", Json::array()},
+                {"expert_use", Json::object()}};
+  for (const auto& site : cost.sites) {
+    point["executed_share_per_site"][site.name] = site.executed_share;
+    point["expert_use"][site.name] = site.expert_use;
+  }
+  if (!setup_.options.time_batches.empty()) {
+    TimingOptions timing;
+    timing.batch_sizes = setup_.options.time_batches;
+    timing.seconds = setup_.options.time_seconds;
+    timing.runs = setup_.options.time_runs;
+    timing.seed = setup_.seed;
+    timing.device = setup_.device;
+    for (const auto& t : compare_times(setup_.dense, setup_.routed, setup_.data, setup_.regression, timing)) {
+      point["time"].push_back(t.to_json());
+    }
+  }
+  return point;
+}
+
+std::string point_line(const Json& point) {
+  const auto name = point.at("metric").get<std::string>();
+  const auto& interval = point.at("interval");
+  const std::string percent = name == "loss" ? "" : " %";
+  auto text = format("{:<18} {} {}{} [{}, {}]{}", label_of(point), name,
+                     value_text(name, point.at("score").get<double>()), percent,
+                     value_text(name, interval[0].get<double>()), value_text(name, interval[1].get<double>()),
+                     point.value("within_noise", false) ? " = dense" : "");
+  text += format("  experts {:.1f} %  FLOPs {:.1f} %", 100 * point.value("executed_share", 1.0),
+                 100 * point.value("flops_share", 1.0));
+  if (!point.contains("time") || point.at("time").empty()) return text;
+  text += "  time";
+  for (const auto& t : point.at("time")) {
+    text += format("  x{:.2f} at {}", t.at("ratio").get<double>(), t.at("batch").get<int64_t>());
+  }
+  return text;
+}
+
+}  // namespace d2dmoe::eval

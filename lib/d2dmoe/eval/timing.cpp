@@ -1,0 +1,117 @@
+#include "d2dmoe/eval/timing.h"
+
+#include <torch/cuda.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/random.h"
+#include "d2dmoe/core/signals.h"
+#include "d2dmoe/eval/evaluate.h"
+#include "d2dmoe/eval/quantile.h"
+
+namespace d2dmoe::eval {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// One forward pass; the logits are ready when it returns.
+torch::Tensor run(models::Model& model, const data::Batch& batch) {
+  nn::ForwardContext context(batch);
+  auto logits = model.forward(batch, context);
+  if (logits.is_cuda()) torch::cuda::synchronize(logits.device().index());
+  return logits;
+}
+
+double time_ms(models::Model& model, const data::Batch& batch) {
+  const auto start = Clock::now();
+  run(model, batch);
+  return 1e3 * seconds_since(start);
+}
+
+/// At most 32 batches: enough lengths to be typical, few enough to be warmed up.
+std::vector<data::Batch> draw_batches(const data::Dataset& dataset, bool regression, int64_t size,
+                                      const TimingOptions& options) {
+  constexpr size_t kBatches = 32;
+  std::vector<data::Batch> batches;
+  for (const auto& rows : data::epoch_batches(dataset, size, /*shuffle=*/true, options.seed, 0)) {
+    const bool whole = static_cast<int64_t>(rows.size()) == size;
+    if (!whole && !batches.empty()) continue;
+    batches.push_back(data::collate(dataset, rows, regression).to(options.device));
+    if (batches.size() == kBatches) break;
+  }
+  return batches;
+}
+
+BatchTiming time_batches(models::Model& dense, models::Model& routed, const std::vector<data::Batch>& batches,
+                         const TimingOptions& options) {
+  for (size_t i = 0; i < std::min<size_t>(batches.size(), 3); ++i) {  // warm-up and validation
+    for (auto* model : {&dense, &routed}) {
+      D2D_CHECK(run(*model, batches[i]).isfinite().all().item<bool>(),
+                "[timing] '{}': its output is not finite, it is not timed",
+                model == &dense ? "dense" : "routed");
+    }
+  }
+  std::vector<double> dense_ms, routed_ms, ratios;
+  double tokens = 0;
+  const auto start = Clock::now();
+  for (int64_t i = 0; i < options.runs; ++i) {
+    const auto& batch = batches[static_cast<size_t>(i) % batches.size()];
+    const bool dense_first = i % 2 == 0;
+    const double first = time_ms(dense_first ? dense : routed, batch);
+    const double second = time_ms(dense_first ? routed : dense, batch);
+    dense_ms.push_back(dense_first ? first : second);
+    routed_ms.push_back(dense_first ? second : first);
+    ratios.push_back(routed_ms.back() / dense_ms.back());
+    tokens += static_cast<double>(batch.tokens());
+    if (seconds_since(start) >= options.seconds || stop_requested()) break;
+  }
+  BatchTiming t;
+  t.batch = batches.front().size();
+  t.runs = static_cast<int64_t>(ratios.size());
+  t.threads = torch::get_num_threads();
+  t.tokens = tokens / static_cast<double>(t.runs);
+  t.dense_ms = quantile(dense_ms, 0.5);
+  t.routed_ms = quantile(routed_ms, 0.5);
+  t.ratio = t.routed_ms / t.dense_ms;
+  t.ratio_of_pairs = quantile(ratios, 0.5);
+  t.p10 = quantile(ratios, 0.1);
+  t.p90 = quantile(ratios, 0.9);
+  return t;
+}
+
+}  // namespace
+
+nlohmann::ordered_json BatchTiming::to_json() const {
+  return {{"batch", batch},
+          {"ratio", ratio},
+          {"p10", p10},
+          {"p90", p90},
+          {"ratio_of_pairs", ratio_of_pairs},
+          {"dense_ms", dense_ms},
+          {"routed_ms", routed_ms},
+          {"runs", runs},
+          {"tokens", tokens},
+          {"threads", threads}};
+}
+
+std::vector<BatchTiming> compare_times(models::Model& dense, models::Model& routed,
+                                       const data::Dataset& dataset, bool regression,
+                                       const TimingOptions& options) {
+  const torch::NoGradGuard no_grad;
+  const EvaluationMode dense_mode(dense), routed_mode(routed);
+  std::vector<BatchTiming> timings;
+  for (const auto size : options.batch_sizes) {
+    const auto batches = draw_batches(dataset, regression, size, options);
+    D2D_CHECK(!batches.empty(), "[timing] 'dataset': has no examples to time on");
+    timings.push_back(time_batches(dense, routed, batches, options));
+  }
+  return timings;
+}
+
+}  // namespace d2dmoe::eval

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "d2dmoe/data/dataset.h"
+#include "d2dmoe/models/model.h"
+
+namespace d2dmoe::eval {
+
+struct TimingOptions {
+  std::vector<int64_t> batch_sizes = {1, 8, 64};
+  double seconds = 2;  ///< per batch size
+  int64_t runs = 50;   ///< per batch size, whichever is reached first
+  uint64_t seed = 0;   ///< of the sentences
+  torch::Device device = torch::kCPU;
+};
+
+/// Wall-clock times of two models at one batch size.
+struct BatchTiming {
+  int64_t batch = 0;  ///< sentences
+  int64_t runs = 0;
+  int threads = 0;
+  double tokens = 0;                   ///< mean per batch
+  double dense_ms = 0, routed_ms = 0;  ///< medians
+  double ratio = 1;                    ///< routed_ms / dense_ms
+  double ratio_of_pairs = 1;           ///< median of routed / dense on the same batch, one after the other
+  double p10 = 1, p90 = 1;             ///< of the ratios of pairs
+  nlohmann::ordered_json to_json() const;
+};
+
+/// Times two models on the same batches of real sentences, alternating in this process: warm-up, then pairs
+/// of runs (who goes first alternates too) until `runs` or `seconds` is reached.
+/// @throws Error  a model's output is not finite: wrong results are not timed
+/// @ref METHOD.md §8
+std::vector<BatchTiming> compare_times(models::Model& dense, models::Model& routed,
+                                       const data::Dataset& dataset, bool regression,
+                                       const TimingOptions& options);
+
+}  // namespace d2dmoe::eval
