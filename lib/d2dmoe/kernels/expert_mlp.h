@@ -36,6 +36,14 @@ torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w);
 /// @ref METHOD.md §1, §6
 torch::Tensor expert_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
+/// expert_mlp in ATen operations, one gather per expert: differentiable, any device, any floating dtype (summed in
+/// float32). What expert_mlp runs where it has no kernel of its own, or where a gradient is wanted.
+torch::Tensor expert_mlp_generic(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
+
+/// The same function through the dense layer, the hidden activations of unchosen experts set to zero. Differentiable.
+/// @throws Error  as expert_mlp
+torch::Tensor masked_dense_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
+
 /// The same by one loop over rows and experts, for tests.
 torch::Tensor expert_mlp_reference(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
