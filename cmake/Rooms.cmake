@@ -40,7 +40,7 @@ function(d2dmoe_room name)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:d2dmoe_flags> ${ROOM_LINK})
   if(NOT ROOM_NO_TORCH)
     target_link_libraries(${target} PUBLIC
-      $<BUILD_INTERFACE:d2dmoe_torch> $<INSTALL_INTERFACE:d2dmoe::torch> OpenMP::OpenMP_CXX)
+      $<BUILD_INTERFACE:d2dmoe_torch> $<INSTALL_INTERFACE:$<1:d2dmoe::torch>> OpenMP::OpenMP_CXX)
     target_precompile_headers(${target} REUSE_FROM d2dmoe_pch)
   endif()
   set_property(GLOBAL APPEND PROPERTY D2DMOE_ROOMS ${target})
