@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "d2dmoe/tokenizer/added_tokens.h"
 #include "d2dmoe/tokenizer/model.h"
 #include "d2dmoe/tokenizer/tokenizer.h"
 
@@ -42,7 +43,7 @@ class Bpe final : public Model {
   struct Symbol;
 
   void split(std::string_view word, std::vector<int64_t>& ids) const;
-  void add_unknown(std::string_view character, bool last_was_unknown, std::vector<int64_t>& ids) const;
+  bool add_bytes(std::string_view symbol, std::vector<int64_t>& ids) const;
   void merge(std::vector<int64_t>& ids) const;
 
   Vocabulary vocabulary_;
@@ -58,6 +59,7 @@ struct ByteLevelOptions {
   std::string cls_token = "<s>", sep_token = "</s>", pad_token = "<pad>", unk_token = "<unk>",
               mask_token = "<mask>";
   bool truncate_left = false;
+  std::vector<AddedToken> added_tokens;  ///< more tokens to find in the text
 };
 
 /// Builds RoBERTa's tokenizer from the texts of vocab.json and merges.txt.

@@ -13,8 +13,9 @@ namespace d2dmoe::tokenizer {
 struct Overrides {
   std::optional<bool> lowercase;             ///< BertNormalizer
   std::optional<bool> handle_chinese_chars;  ///< BertNormalizer
-  std::optional<bool> strip_accents;         ///< BertNormalizer
-  std::optional<bool> add_prefix_space;      ///< ByteLevel
+  std::optional<std::optional<bool>>
+      strip_accents;                     ///< BertNormalizer; an empty inner value is "as lowercase"
+  std::optional<bool> add_prefix_space;  ///< ByteLevel
   std::optional<std::string> pad_token;
   std::optional<bool> truncate_left;
 };

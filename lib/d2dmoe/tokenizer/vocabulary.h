@@ -13,7 +13,7 @@ class Vocabulary {
  public:
   /// Largest id that a vocabulary may hold: far above any model, far below what a corrupt file could make us
   /// allocate.
-  static constexpr int64_t kMaxId = int64_t{1} << 24;
+  static constexpr int64_t kMaxId = int64_t{1} << 22;
 
   /// @param origin  file name for error messages
   explicit Vocabulary(std::string origin) : origin_(std::move(origin)) {}

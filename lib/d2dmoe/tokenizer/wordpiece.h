@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "d2dmoe/tokenizer/added_tokens.h"
 #include "d2dmoe/tokenizer/model.h"
 #include "d2dmoe/tokenizer/tokenizer.h"
 
@@ -19,8 +20,8 @@ class WordPiece final : public Model {
     int64_t max_input_chars_per_word = 100;  ///< a longer word is one unk_token
   };
 
-  /// @throws Error  the vocabulary lacks unk_token (named with `origin`)
-  WordPiece(Vocabulary vocabulary, Options options, const std::string& origin);
+  /// @throws Error  the vocabulary lacks unk_token
+  WordPiece(Vocabulary vocabulary, Options options);
 
   void tokenize(std::string_view word, std::vector<int64_t>& ids) const override;
   const Vocabulary& vocabulary() const override { return vocabulary_; }
@@ -29,7 +30,7 @@ class WordPiece final : public Model {
   Vocabulary vocabulary_;
   Options options_;
   int64_t unk_id_;
-  size_t longest_ = 0;  // bytes of the longest token
+  size_t longest_ = 1;  // bytes of the longest token, at least 1
 };
 
 /// How BERT's text is prepared when there is only a vocab.txt (tokenizer_config.json's keys).
@@ -39,7 +40,8 @@ struct BertOptions {
   bool handle_chinese_chars = true;   ///< tokenize_chinese_chars
   std::string unk_token = "[UNK]", cls_token = "[CLS]", sep_token = "[SEP]", pad_token = "[PAD]",
               mask_token = "[MASK]";
-  bool truncate_left = false;  ///< truncation_side
+  bool truncate_left = false;            ///< truncation_side
+  std::vector<AddedToken> added_tokens;  ///< more tokens to find in the text
 };
 
 /// Builds BERT's tokenizer from the text of a vocab.txt: one token per line, its id is the line's number from

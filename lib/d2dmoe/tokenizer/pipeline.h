@@ -1,0 +1,30 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "d2dmoe/tokenizer/added_tokens.h"
+#include "d2dmoe/tokenizer/model.h"
+#include "d2dmoe/tokenizer/normalizer.h"
+#include "d2dmoe/tokenizer/post_processor.h"
+#include "d2dmoe/tokenizer/pre_tokenizer.h"
+#include "d2dmoe/tokenizer/tokenizer.h"
+
+namespace d2dmoe::tokenizer {
+
+/// The parts of a tokenizer; normalizer and pre_tokenizer may be empty.
+struct Components {
+  std::unique_ptr<Normalizer> normalizer;
+  std::unique_ptr<PreTokenizer> pre_tokenizer;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<PostProcessor> post_processor;
+  std::vector<AddedToken> added_tokens;
+  int64_t pad_id = 0;
+  bool truncate_left = false;  ///< a text that is too long loses its beginning
+};
+
+/// Puts the parts together: added tokens, normaliser, pre-tokeniser, model, truncation, post-processor.
+/// @throws Error  an added token's id belongs to another token
+std::unique_ptr<Tokenizer> make_pipeline(Components parts);
+
+}  // namespace d2dmoe::tokenizer
