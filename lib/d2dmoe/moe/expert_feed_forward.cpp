@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/kernels/break_even.h"
 
 namespace d2dmoe::moe {
 namespace {
@@ -86,8 +87,8 @@ torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteI
   }
   const Routing routing = route(x, dense.hidden, selection);
   if (!dense.hidden.defined()) {
-    const bool ran_dense = all;
-    auto y = all ? kernels::dense_mlp(x, w_) : kernels::expert_mlp(x, routing.mask, w_);
+    bool ran_dense = all;
+    auto y = all ? kernels::dense_mlp(x, w_) : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense);
     ctx.on_routing(site, routing.scores, routing.mask, ran_dense);
     return y;
   }

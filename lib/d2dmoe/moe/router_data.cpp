@@ -1,0 +1,185 @@
+#include "d2dmoe/moe/router_data.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/progress.h"
+#include "d2dmoe/core/random.h"
+#include "d2dmoe/core/signals.h"
+
+namespace d2dmoe::moe {
+namespace {
+
+constexpr int64_t kBatchTokens = 8192;  // large enough for full speed of the products, small beside the store
+// Rows are shuffled within stretches of so many: a store in a file is then written in one place at a time.
+constexpr int64_t kShuffleRows = int64_t{1} << 18;
+
+struct Sentences {
+  std::vector<int64_t> train, validation;
+};
+
+int64_t length(const data::Dataset& dataset, int64_t row) {
+  return static_cast<int64_t>(dataset.examples[static_cast<size_t>(row)].ids.size());
+}
+
+int64_t token_count(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
+  return std::accumulate(rows.begin(), rows.end(), int64_t{0},
+                         [&](int64_t sum, int64_t row) { return sum + length(dataset, row); });
+}
+
+Sentences choose_sentences(const data::Dataset& dataset, const RouterDataOptions& options) {
+  const auto count = static_cast<int64_t>(dataset.examples.size());
+  D2D_CHECK(count > 0, "[routers]: the training split has no sentence to learn from");
+  auto order = Rng(derive_seed(options.seed, "router sentences")).permutation(count);
+  int64_t held_out = std::llround(options.validation_share * static_cast<double>(count));
+  if (options.validation_share > 0) held_out = std::clamp<int64_t>(held_out, count > 1 ? 1 : 0, count - 1);
+  Sentences chosen;
+  chosen.validation.assign(order.begin(), order.begin() + held_out);
+  int64_t tokens = 0;
+  for (auto row = order.begin() + held_out; row != order.end(); ++row) {
+    if (options.max_tokens > 0 && tokens >= options.max_tokens) break;
+    chosen.train.push_back(*row);
+    tokens += length(dataset, *row);
+  }
+  if (options.max_tokens > 0) {  // validation shrinks with it
+    const double kept = static_cast<double>(chosen.train.size()) / static_cast<double>(count - held_out);
+    const auto least = std::min<size_t>(1, chosen.validation.size());
+    chosen.validation.resize(
+        std::max(least, static_cast<size_t>(kept * static_cast<double>(chosen.validation.size()))));
+  }
+  return chosen;
+}
+
+/// Batches of sentences of like length, in random order.
+std::vector<std::vector<int64_t>> batches_of(const data::Dataset& dataset, std::vector<int64_t> rows,
+                                             uint64_t seed) {
+  std::stable_sort(rows.begin(), rows.end(),
+                   [&](int64_t a, int64_t b) { return length(dataset, a) < length(dataset, b); });
+  std::vector<std::vector<int64_t>> batches;
+  int64_t tokens = kBatchTokens;
+  for (const int64_t row : rows) {
+    if (tokens + length(dataset, row) > kBatchTokens) {
+      batches.emplace_back();
+      tokens = 0;
+    }
+    batches.back().push_back(row);
+    tokens += length(dataset, row);
+  }
+  std::vector<std::vector<int64_t>> shuffled;
+  for (const int64_t i : Rng(seed).permutation(static_cast<int64_t>(batches.size()))) {
+    shuffled.push_back(std::move(batches[static_cast<size_t>(i)]));
+  }
+  return shuffled;
+}
+
+/// Place in the store of the n-th row that comes: a permutation of 0 … rows-1.
+std::vector<int64_t> shuffled_places(int64_t rows, uint64_t seed) {
+  std::vector<int64_t> places;
+  places.reserve(static_cast<size_t>(rows));
+  for (int64_t begin = 0; begin < rows; begin += kShuffleRows) {
+    const int64_t count = std::min(kShuffleRows, rows - begin);
+    const auto order = Rng(derive_seed(seed, "router rows", static_cast<uint64_t>(begin))).permutation(count);
+    for (const int64_t i : order) places.push_back(begin + i);
+  }
+  return places;
+}
+
+/// Writes what the sites report into a store.
+class Collector : public nn::Observer {
+ public:
+  Collector(const std::vector<nn::Site*>& sites) {
+    for (auto* site : sites) {
+      const auto index = static_cast<size_t>(site->id().index);
+      if (slots_.size() <= index) slots_.resize(index + 1, nullptr);
+      slots_[index] = as_experts(*site);
+      order_.resize(slots_.size(), 0);
+      order_[index] = next_++;
+    }
+  }
+  void start(TokenStore& store, std::vector<int64_t> places) {
+    store_ = &store;
+    places_ = std::move(places);
+  }
+  void on_input(const nn::SiteId& site, const torch::Tensor& x) override {
+    if (expert_layer(site) != nullptr) scatter_rows(store_->inputs(slot(site)), places_, x);
+  }
+  void on_activation(const nn::SiteId& site, const torch::Tensor&, const torch::Tensor&,
+                     const torch::Tensor& hidden) override {
+    auto* layer = expert_layer(site);
+    if (layer == nullptr) return;
+    const auto norms = kernels::expert_norms(hidden, layer->grams());
+    scatter_rows(store_->targets(slot(site)), places_, norms.narrow(1, layer->shared(), layer->routed()));
+  }
+  bool wants_activations() const override { return true; }
+
+ private:
+  ExpertFeedForward* expert_layer(const nn::SiteId& site) const {
+    const auto index = static_cast<size_t>(site.index);
+    return index < slots_.size() ? slots_[index] : nullptr;
+  }
+  size_t slot(const nn::SiteId& site) const { return order_[static_cast<size_t>(site.index)]; }
+
+  std::vector<ExpertFeedForward*> slots_;  // by site index
+  std::vector<size_t> order_;              // by site index: place in the store
+  size_t next_ = 0;
+  TokenStore* store_ = nullptr;
+  std::vector<int64_t> places_;
+};
+
+void fill(TokenStore& store, models::Model& model, Collector& collector, const data::Dataset& dataset,
+          const std::vector<std::vector<int64_t>>& batches, const std::vector<int64_t>& places,
+          torch::Device device, Progress& progress) {
+  const Selection all{"all", 0, 0};
+  auto next = places.begin();
+  for (const auto& rows : batches) {
+    if (stop_requested())
+      throw Interrupted(
+          "[routers]: stopped while collecting hidden states. Run the same command "
+          "again to go on");
+    const auto batch = data::collate(dataset, rows, /*regression=*/true).to(device);
+    nn::ForwardContext ctx(batch);
+    ctx.selection = &all;
+    ctx.observers.push_back(&collector);
+    collector.start(store, {next, next + batch.tokens()});
+    next += batch.tokens();
+    model.forward(batch, ctx);
+    progress.advance(batch.tokens());
+  }
+}
+
+}  // namespace
+
+RouterData collect_router_data(models::Model& model, const std::vector<nn::Site*>& sites,
+                               const data::Dataset& dataset, const RouterDataOptions& options) {
+  torch::NoGradGuard no_grad;
+  model.eval();
+  std::vector<TokenStore::Columns> columns;
+  for (auto* site : sites) {
+    auto* layer = as_experts(*site);
+    D2D_CHECK(layer != nullptr, "[routers] '{}': is dense, must be converted first", site->id().name);
+    columns.push_back({layer->weights().d_in(), layer->routed()});
+  }
+  const auto sentences = choose_sentences(dataset, options);
+  const int64_t train_rows = token_count(dataset, sentences.train);
+  const int64_t validation_rows = token_count(dataset, sentences.validation);
+  RouterData data{TokenStore(train_rows, columns, options.memory_limit, options.spill_dir),
+                  TokenStore(validation_rows, columns, options.memory_limit, options.spill_dir)};
+
+  Collector collector(sites);
+  Progress progress("hidden states", train_rows + validation_rows, "tokens");
+  fill(data.train, model, collector, dataset,
+       batches_of(dataset, sentences.train, derive_seed(options.seed, "router batches")),
+       shuffled_places(train_rows, options.seed), options.device, progress);
+  std::vector<int64_t> in_order(static_cast<size_t>(validation_rows));
+  std::iota(in_order.begin(), in_order.end(), int64_t{0});
+  fill(data.validation, model, collector, dataset,
+       batches_of(dataset, sentences.validation, derive_seed(options.seed, "router batches", 1)), in_order,
+       options.device, progress);
+  return data;
+}
+
+}  // namespace d2dmoe::moe
