@@ -34,14 +34,14 @@ torch::Tensor dropout(const torch::Tensor& x, double p, bool training) {
   return training && p > 0 ? at::dropout(x, p, true) : x;
 }
 
-void initialise(torch::nn::Module& module, double std) {
+void initialise(torch::nn::Module& module, double std, at::Generator generator) {
   const torch::NoGradGuard no_grad;
   for (auto& part : module.modules()) {
     const bool norm = part->as<LayerNorm>() != nullptr;
     for (auto& entry : part->named_parameters(/*recurse=*/false)) {
       auto& values = entry.value();
       if (values.dim() >= 2) {
-        values.normal_(0, std);
+        values.normal_(0, std, generator);
       } else {
         values.fill_(norm && entry.key() == "weight" ? 1 : 0);
       }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ATen/core/Generator.h>
 #include <torch/nn/module.h>
 
 #include <cstdint>
@@ -46,7 +47,7 @@ class Embedding : public torch::nn::Module {
 torch::Tensor dropout(const torch::Tensor& x, double p, bool training);
 
 /// Fresh values for every parameter below `module`: matrices normal(0, std), LayerNorm weights 1, other
-/// vectors 0. Draws from the default generator, in the order of the parameters.
-void initialise(torch::nn::Module& module, double std);
+/// vectors 0. Draws from `generator` (of the parameters' device), in the order of the parameters.
+void initialise(torch::nn::Module& module, double std, at::Generator generator);
 
 }  // namespace d2dmoe::nn

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+namespace d2dmoe::models {
+
+/// Checked access to the values of a model's config.json. A key that is null counts as missing. Every error
+/// names the file, the key, the value and what it must be.
+class ConfigReader {
+ public:
+  /// @param origin  what messages call the file
+  ConfigReader(const nlohmann::ordered_json& config, std::string origin);
+
+  /// A required whole number from 1 to `max`.
+  int64_t size(const std::string& key, int64_t max) const;
+  int64_t integer_or(const std::string& key, int64_t fallback, int64_t min, int64_t max) const;
+  /// A number from `min` up to, but without, `end`.
+  double number_or(const std::string& key, double fallback, double min, double end) const;
+  std::string text_or(const std::string& key, const std::string& fallback) const;
+  bool flag_or(const std::string& key, bool fallback) const;
+  bool has(const std::string& key) const { return find(key) != nullptr; }
+
+  const nlohmann::ordered_json& json() const { return config_; }
+  const std::string& origin() const { return origin_; }
+
+ private:
+  const nlohmann::ordered_json* find(const std::string& key) const;
+
+  const nlohmann::ordered_json& config_;
+  std::string origin_;
+};
+
+}  // namespace d2dmoe::models

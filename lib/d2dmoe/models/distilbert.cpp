@@ -1,0 +1,67 @@
+#include "d2dmoe/models/encoder_classifier.h"
+#include "d2dmoe/models/family.h"
+#include "d2dmoe/models/labels.h"
+
+namespace d2dmoe::models {
+namespace {
+
+EncoderSpec read_spec(const ConfigReader& config, const LoadOptions& options) {
+  EncoderSpec spec;
+  spec.vocab = config.size("vocab_size", kMaxVocab);
+  spec.dim = config.size("dim", kMaxWidth);
+  spec.layers = config.size("n_layers", kMaxLayers);
+  spec.heads = config.size("n_heads", kMaxWidth);
+  check_heads(config, spec, "n_heads", "dim");
+  spec.hidden = config.size("hidden_dim", 4 * kMaxWidth);
+  spec.positions = config.size("max_position_embeddings", kMaxPositions);
+  spec.activation = kernels::parse_activation(config.text_or("activation", "gelu"));
+  spec.layer_norm_eps = 1e-12;  // fixed in the family, no key
+  spec.hidden_dropout = config.number_or("dropout", 0.1, 0, 1);
+  spec.attention_dropout = config.number_or("attention_dropout", 0.1, 0, 1);
+  spec.projection_dropout = spec.head_input_dropout = -1;
+  spec.head_activation = kernels::Activation::relu;
+  spec.head_dropout = config.number_or("seq_classif_dropout", 0.2, 0, 1);
+  spec.classes = static_cast<int64_t>(read_labels(config.json(), config.origin()).size());
+  spec.override_dropout(options.dropout);
+  return spec;
+}
+
+std::vector<HfName> name_table() {
+  const std::string embeddings = "distilbert.embeddings.", layer = "distilbert.transformer.layer.{}.";
+  return {
+      {"embeddings.words.weight", embeddings + "word_embeddings.weight"},
+      {"embeddings.positions.weight", embeddings + "position_embeddings.weight"},
+      {"embeddings.norm.*", embeddings + "LayerNorm.*"},
+      {"layers.{}.attention.q.*", layer + "attention.q_lin.*"},
+      {"layers.{}.attention.k.*", layer + "attention.k_lin.*"},
+      {"layers.{}.attention.v.*", layer + "attention.v_lin.*"},
+      {"layers.{}.attention.o.*", layer + "attention.out_lin.*"},
+      {"layers.{}.attention_norm.*", layer + "sa_layer_norm.*"},
+      {"layers.{}.ffn.w1", layer + "ffn.lin1.weight"},
+      {"layers.{}.ffn.b1", layer + "ffn.lin1.bias"},
+      {"layers.{}.ffn.w2t", layer + "ffn.lin2.weight", /*transposed=*/true},
+      {"layers.{}.ffn.b2", layer + "ffn.lin2.bias"},
+      {"layers.{}.ffn_norm.*", layer + "output_layer_norm.*"},
+      {"head.dense.*", "pre_classifier.*", false, /*optional=*/true},
+      {"head.output.*", "classifier.*", false, /*optional=*/true},
+  };
+}
+
+std::shared_ptr<Model> build(const ConfigReader& config, const LoadOptions& options) {
+  const auto spec = read_spec(config, options);
+  HfLayout hf{.architecture = "DistilBertForSequenceClassification",
+              .prefix = "distilbert.",
+              .activation_key = "activation",
+              .initializer_range = config.number_or("initializer_range", 0.02, 0, 10),
+              .names = expand_names(name_table(), spec.layers)};
+  return std::make_shared<EncoderClassifier>(spec, std::move(hf), config.json());
+}
+
+}  // namespace
+
+const Family& distilbert_family() {
+  static const Family family{"distilbert", {"DistilBert"}, build};
+  return family;
+}
+
+}  // namespace d2dmoe::models

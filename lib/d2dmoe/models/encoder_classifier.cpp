@@ -1,0 +1,132 @@
+#include "d2dmoe/models/encoder_classifier.h"
+
+#include <ATen/Functions.h>
+
+#include "d2dmoe/core/error.h"
+
+namespace d2dmoe::models {
+namespace {
+
+// A named group of sub-modules without a forward of its own.
+struct Group : torch::nn::Module {
+  template <class Layer, class... Args>
+  std::shared_ptr<Layer> add(const char* name, Args... args) {
+    return register_module(name, std::make_shared<Layer>(args...));
+  }
+};
+
+void check_ids(const char* what, const torch::Tensor& ids, int64_t rows) {
+  const auto [lowest, highest] = ids.aminmax();
+  const int64_t low = lowest.item<int64_t>(), high = highest.item<int64_t>();
+  D2D_CHECK(low >= 0 && high < rows,
+            "[model] {}: got {}, must be from 0 to {}. Hint: does the tokenizer belong to this model?", what,
+            low < 0 ? low : high, rows - 1);
+}
+
+}  // namespace
+
+EncoderLayer::EncoderLayer(const EncoderSpec& spec, int64_t index)
+    : projection_dropout_(spec.projection_dropout), hidden_dropout_(spec.hidden_dropout) {
+  attention_ = register_module(
+      "attention", std::make_shared<nn::SelfAttention>(spec.dim, spec.heads, spec.attention_dropout));
+  attention_norm_ =
+      register_module("attention_norm", std::make_shared<nn::LayerNorm>(spec.dim, spec.layer_norm_eps));
+  nn::DenseFeedForward::Options options;
+  options.d_in = options.d_out = spec.dim;
+  options.hidden = spec.hidden;
+  options.activation = spec.activation;
+  options.initialise = false;
+  nn::SiteId id{index, "layers." + std::to_string(index) + ".ffn", index, nn::SiteKind::ffn};
+  ffn_ = register_module(
+      "ffn", std::make_shared<nn::Site>(std::move(id), std::make_shared<nn::DenseFeedForward>(options)));
+  ffn_norm_ = register_module("ffn_norm", std::make_shared<nn::LayerNorm>(spec.dim, spec.layer_norm_eps));
+}
+
+torch::Tensor EncoderLayer::forward(const torch::Tensor& x, nn::ForwardContext& ctx) {
+  const auto attended = nn::dropout(attention_->forward(x, ctx), projection_dropout_, is_training());
+  const auto y = attention_norm_->forward(x + attended);
+  return ffn_norm_->forward(y + nn::dropout(ffn_->forward(y, ctx), hidden_dropout_, is_training()));
+}
+
+EncoderClassifier::EncoderClassifier(const EncoderSpec& spec, HfLayout hf, nlohmann::ordered_json config)
+    : spec_(spec) {
+  config_ = std::move(config);
+  hf_ = std::move(hf);
+  auto embeddings = register_module("embeddings", std::make_shared<Group>());
+  words_ = embeddings->add<nn::Embedding>("words", spec.vocab, spec.dim);
+  positions_ = embeddings->add<nn::Embedding>("positions", spec.positions, spec.dim);
+  if (spec.type_vocab > 0) types_ = embeddings->add<nn::Embedding>("types", spec.type_vocab, spec.dim);
+  embedding_norm_ = embeddings->add<nn::LayerNorm>("norm", spec.dim, spec.layer_norm_eps);
+
+  auto layers = register_module("layers", std::make_shared<Group>());
+  for (int64_t i = 0; i < spec.layers; ++i)
+    layers_.push_back(layers->add<EncoderLayer>(std::to_string(i).c_str(), spec, i));
+
+  auto head = register_module("head", std::make_shared<Group>());
+  head_dense_ = head->add<nn::Linear>("dense", spec.dim, spec.dim);
+  head_output_ = head->add<nn::Linear>("output", spec.dim, spec.classes);
+}
+
+void EncoderClassifier::check(const data::Batch& batch, const nn::SequenceLayout& layout) const {
+  D2D_CHECK(layout.size() >= 1, "[model] batch: got no sequence, must be at least one");
+  D2D_CHECK(layout.tokens() == batch.tokens(), "[model] batch: got {} token ids, the lengths add up to {}",
+            batch.tokens(), layout.tokens());
+  D2D_CHECK(layout.longest() <= max_length(),
+            "[model] sequence: got {} tokens, the position table allows {}. Hint: lower data.max_length",
+            layout.longest(), max_length());
+  check_ids("token id", batch.token_ids, spec_.vocab);
+  if (spec_.type_vocab > 1) check_ids("token type id", batch.type_ids, spec_.type_vocab);
+}
+
+torch::Tensor EncoderClassifier::embed(const data::Batch& batch) const {
+  auto x = words_->forward(batch.token_ids);
+  if (spec_.type_vocab > 1) x = x + types_->forward(batch.type_ids);
+  if (spec_.type_vocab == 1) x = x + types_->weight;  // every token has type 0
+  const auto rows = spec_.position_offset == 0 ? batch.positions : batch.positions + spec_.position_offset;
+  x = embedding_norm_->forward(x + positions_->forward(rows));
+  return nn::dropout(x, spec_.hidden_dropout, is_training());
+}
+
+torch::Tensor EncoderClassifier::forward(const data::Batch& batch, nn::ForwardContext& ctx) {
+  check(batch, ctx.layout);
+  auto x = embed(batch);
+  for (const auto& layer : layers_) x = layer->forward(x, ctx);
+  const auto first = x.index_select(0, ctx.layout.first_rows());  // [B, D]
+  const auto pooled =
+      kernels::activate(head_dense_->forward(nn::dropout(first, spec_.head_input_dropout, is_training())),
+                        spec_.head_activation);
+  return head_output_->forward(nn::dropout(pooled, spec_.head_dropout, is_training()));
+}
+
+std::vector<nn::Site*> EncoderClassifier::sites() {
+  std::vector<nn::Site*> sites;
+  for (const auto& layer : layers_) sites.push_back(&layer->site());
+  return sites;
+}
+
+std::vector<CostPart> EncoderClassifier::cost_parts() const {
+  const auto layers = static_cast<double>(spec_.layers), d = static_cast<double>(spec_.dim);
+  const auto heads = static_cast<double>(spec_.heads), classes = static_cast<double>(spec_.classes);
+  CostPart projections{.name = "attention.projections",
+                       .per_token = layers * 4 * 2 * d * d,
+                       .weight_elements = layers * 4 * (d * d + d)};
+  CostPart scores{.name = "attention.scores", .per_token_pair = layers * 2 * 2 * d};
+  CostPart head{.name = "head",
+                .per_sequence = 2 * d * d + 2 * d * classes,
+                .weight_elements = d * d + d + d * classes + classes};
+  // Elementwise work, in operations per element: the sums of embeddings and residuals 1 each, a norm 5 (mean,
+  // variance, scale, weight, bias), a softmax 4 (scale, maximum, exponential, division), an activation 1.
+  CostPart embeddings{.name = "embeddings", .per_token = (types_ ? 2 : 1) * d, .matmul = false};
+  CostPart norms{.name = "norms",
+                 .per_token = (2 * layers + 1) * 5 * d + 2 * layers * d,
+                 .matmul = false,
+                 .weight_elements = (2 * layers + 1) * 2 * d};
+  CostPart softmax{.name = "softmax", .per_token_pair = layers * 4 * heads, .matmul = false};
+  CostPart activations{.name = "activations",
+                       .per_token = layers * static_cast<double>(spec_.hidden),
+                       .per_sequence = d,
+                       .matmul = false};
+  return {projections, scores, head, embeddings, norms, softmax, activations};
+}
+
+}  // namespace d2dmoe::models
