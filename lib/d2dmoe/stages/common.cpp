@@ -138,4 +138,12 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
   return kept;
 }
 
+RunLog::RunLog(const io::RunFolder& run) {
+  log::attach_file(run.dir() / "log.txt");
+}
+
+RunLog::~RunLog() {
+  log::detach_file();
+}
+
 }  // namespace d2dmoe::stages

@@ -8,6 +8,7 @@
 #include "d2dmoe/config/experiment.h"
 #include "d2dmoe/data/dataset.h"
 #include "d2dmoe/io/hf_folder.h"
+#include "d2dmoe/io/run_folder.h"
 #include "d2dmoe/tokenizer/tokenizer.h"
 
 namespace d2dmoe::stages {
@@ -33,5 +34,14 @@ Inputs open_inputs(const config::LoadedExperiment& experiment, const std::filesy
 
 /// The resolved config without what cannot change a stage's result (output_dir, threads, later stages).
 nlohmann::ordered_json stage_config(const config::LoadedExperiment& experiment, const std::string& stage);
+
+/// While it lives, the log goes to the run folder's log.txt too.
+class RunLog {
+ public:
+  explicit RunLog(const io::RunFolder& run);
+  ~RunLog();
+  RunLog(const RunLog&) = delete;
+  RunLog& operator=(const RunLog&) = delete;
+};
 
 }  // namespace d2dmoe::stages

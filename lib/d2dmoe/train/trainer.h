@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "d2dmoe/config/options.h"
@@ -12,21 +13,30 @@ namespace d2dmoe::train {
 /// One fine-tuning: what to train, on what, how, and where it is recorded.
 struct TrainJob {
   std::shared_ptr<models::Model> model;
-  std::shared_ptr<models::Model> teacher;            ///< nullptr = no distillation
+  std::shared_ptr<models::Model> teacher;  ///< nullptr = no distillation
   const data::TextData& data;
   const config::TrainOptions& options;
-  const config::PenaltyOptions* penalty = nullptr;   ///< nullptr = stage 0
+  const config::PenaltyOptions* penalty = nullptr;  ///< nullptr = stage 0
   const config::DistillOptions* distill = nullptr;
   io::RunFolder& run;
   uint64_t seed = 0;
   torch::Device device = torch::kCPU;
+  /// The start model's validation metric, for a penalty that is steered by its drop; called once per run.
+  std::function<double()> reference_metric = {};
 };
 
-/// Trains until done, resuming from the run folder's newest checkpoint, and leaves the best (or last) weights in
-/// job.model.
-/// @return  {"best": {metric, step}, "final": {...}, "sparsity": {...}, "seconds", "sentences_per_second", …}
+/// Trains until done, resuming from the run folder's newest checkpoint, and leaves the best (or last) weights
+/// in job.model.
+///
+/// Which weights are the best: with keep_best, those of the best validation by options.metric. Under a
+/// penalty only validations at full alpha count as long as there is one (see AlphaSchedule::rank), or the
+/// best would be the densest.
+/// @return  {"steps", "epochs", "stopped_early", "kept_step", "best": {"metric", "value", "loss", "step"(,
+/// "zeros",
+///          "sites")}, "final": the same of the last validation, "alpha", "seconds", "sentences_per_second"}
+/// @throws UsageError   options that do not fit the task or each other
 /// @throws Interrupted  a stop was asked for; the state is saved
-/// @throws Error        the loss became NaN: names the step; the last good state is kept
+/// @throws Error        loss or gradient became NaN or infinite: names the step; the last good state is kept
 nlohmann::ordered_json train(TrainJob& job);
 
 }  // namespace d2dmoe::train

@@ -1,0 +1,433 @@
+#include "d2dmoe/train/trainer.h"
+
+#include <torch/torch.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "d2dmoe/core/device.h"
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
+#include "d2dmoe/core/random.h"
+#include "d2dmoe/core/signals.h"
+#include "d2dmoe/eval/evaluate.h"
+#include "d2dmoe/eval/metrics.h"
+#include "d2dmoe/sparsity/penalty.h"
+#include "d2dmoe/train/alpha_schedule.h"
+#include "d2dmoe/train/checkpointing.h"
+#include "d2dmoe/train/loss.h"
+#include "d2dmoe/train/optimizer.h"
+#include "d2dmoe/train/precision.h"
+#include "d2dmoe/train/record.h"
+#include "d2dmoe/train/schedule.h"
+
+namespace d2dmoe::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Rows = std::vector<int64_t>;
+
+// Validations that a run steered by the metric needs at least.
+constexpr int64_t kSteeredValidations = 8;
+
+config::PenaltyOptions penalty_of(const TrainJob& job) {
+  if (job.penalty) return *job.penalty;
+  config::PenaltyOptions none;
+  none.name = "none";
+  none.schedule = "constant";
+  return none;
+}
+
+void check_options(const TrainJob& job) {
+  const std::string& metric = job.options.metric;
+  const bool regression = job.data.regression;
+  D2D_CHECK_USAGE(metric == "loss" || regression == (metric == "pearson"),
+                  "[config] 'metric': got '{}' for a {} task, must be {}", metric,
+                  regression ? "regression" : "classification",
+                  regression ? "pearson or loss" : "accuracy, macro_f1, mcc or loss");
+  D2D_CHECK_USAGE(!regression || job.options.label_smoothing == 0,
+                  "[config] 'label_smoothing': got {}, must be 0 for a regression task",
+                  job.options.label_smoothing);
+  D2D_CHECK_USAGE(!job.data.train.examples.empty(), "[config] 'data.train': has no examples");
+  const config::PenaltyOptions penalty = penalty_of(job);
+  D2D_CHECK_USAGE(penalty.schedule != "auto" || penalty.name != "none",
+                  "[config] 'penalty.schedule': got auto, but penalty.name is none");
+  D2D_CHECK_USAGE(!penalty.max_metric_drop || !job.data.validation.examples.empty(),
+                  "[config] 'penalty.max_metric_drop': needs validation data. Hint: set data.validation or "
+                  "data.validation_share");
+}
+
+/// One validation of the run, as events and the result tell it.
+struct Validation {
+  int64_t step = -1;
+  double value = 0, loss = 0, zeros = 0;
+  Json sites;
+  std::pair<double, double> rank;
+
+  Json to_json() const {
+    return {{"step", step},   {"value", value}, {"loss", loss},
+            {"zeros", zeros}, {"sites", sites}, {"rank", {rank.first, rank.second}}};
+  }
+  static Validation from_json(const Json& json) {
+    return {json.at("step"),  json.at("value"), json.at("loss"),
+            json.at("zeros"), json.at("sites"), {json.at("rank").at(0), json.at("rank").at(1)}};
+  }
+};
+
+class Loop {
+ public:
+  explicit Loop(TrainJob& job);
+  Json run();
+
+ private:
+  void start();
+  void train_step();
+  torch::Tensor forward_backward(const Rows& rows, double share, double token_share, double alpha,
+                                 const std::vector<nn::Observer*>& watchers);
+  void check_finite(const StepValues& values, double norm) const;
+  void log_step(double alpha, double lr, double norm);
+  void validate();
+  void save();
+  Json result() const;
+
+  double epoch() const { return static_cast<double>(step_) / static_cast<double>(steps_per_epoch_); }
+  bool has_penalty() const { return penalty_.name != "none"; }
+  double seconds() const {
+    return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+
+  TrainJob& job_;
+  const config::TrainOptions& options_;
+  const config::PenaltyOptions penalty_;
+  const torch::ScalarType dtype_;
+  int64_t steps_per_epoch_, total_, eval_interval_;
+  Optimizer optimizer_;
+  AlphaSchedule alpha_;
+  BestWeights best_weights_;
+  sparsity::PenaltyObserver penalty_observer_;
+  sparsity::SparsityObserver sparsity_observer_;
+
+  int64_t step_ = 0;  // optimiser steps done
+  int64_t loaded_epoch_ = -1;
+  std::vector<Rows> groups_;  // of loaded_epoch_: the rows of one optimiser step each
+  RunningSums sums_;
+  Validation best_, last_;
+  int64_t without_improvement_ = 0;
+  bool stopped_early_ = false;
+  int64_t sentences_ = 0;
+  double seconds_before_ = 0, logged_at_ = 0;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  std::unique_ptr<Recorder> recorder_;
+};
+
+int64_t steps_in_epoch(const TrainJob& job) {
+  const auto group = job.options.batch_size * job.options.accumulate;
+  return (static_cast<int64_t>(job.data.train.examples.size()) + group - 1) / group;
+}
+
+int64_t steps_in_run(const TrainJob& job) {
+  if (job.options.max_steps > 0) return job.options.max_steps;
+  const double steps = job.options.epochs * static_cast<double>(steps_in_epoch(job));
+  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(steps - 1e-9)));
+}
+
+Loop::Loop(TrainJob& job)
+    : job_(job),
+      options_(job.options),
+      penalty_(penalty_of(job)),
+      dtype_(parse_dtype(options_.dtype)),
+      steps_per_epoch_(steps_in_epoch(job)),
+      total_(steps_in_run(job)),
+      optimizer_(*job.model, options_.optimizer),
+      alpha_(penalty_, total_, eval::higher_is_better(options_.metric)),
+      best_weights_(job.run),
+      penalty_observer_(penalty_.name, penalty_.displacement) {
+  const double interval = options_.eval_every * static_cast<double>(steps_per_epoch_);
+  eval_interval_ = options_.eval_every > 0 ? std::max<int64_t>(1, std::llround(interval)) : total_;
+  if (alpha_.wants_metric()) {
+    eval_interval_ = std::min(eval_interval_, (total_ + kSteeredValidations - 1) / kSteeredValidations);
+  }
+}
+
+Json Loop::run() {
+  start();
+  while (step_ < total_ && !stopped_early_) {
+    if (stop_requested()) {
+      save();
+      recorder_->finish();
+      throw Interrupted(
+          format("[train] stopped at step {} of {}; the state is saved. Hint: the same command goes on",
+                 step_, total_));
+    }
+    train_step();
+    const bool validated = step_ % eval_interval_ == 0 || step_ == total_;
+    if (validated) validate();
+    if (validated || (options_.checkpoint_every > 0 && step_ % options_.checkpoint_every == 0)) save();
+  }
+  recorder_->finish();
+  if (options_.keep_best && best_.step >= 0 && best_.step != step_)
+    best_weights_.load(best_.step, *job_.model);
+  return result();
+}
+
+void Loop::start() {
+  io::Checkpoint checkpoint;
+  if (io::load_checkpoint(job_.run, checkpoint)) {
+    restore_checkpoint(checkpoint, *job_.model, optimizer_, job_.device);
+    const Json& state = checkpoint.state;
+    step_ = checkpoint.step;
+    sums_ = RunningSums::from_json(state.at("sums"));
+    alpha_.load_state(state.at("alpha"));
+    best_ = Validation::from_json(state.at("best"));
+    last_ = Validation::from_json(state.at("last"));
+    without_improvement_ = state.at("without_improvement");
+    stopped_early_ = state.at("stopped_early");
+    sentences_ = state.at("sentences");
+    seconds_before_ = state.at("seconds");
+    job_.run.truncate_metrics(step_);
+    log::info("going on at step {} of {}", step_, total_);
+  } else {
+    job_.run.truncate_metrics(-1);
+    torch::manual_seed(derive_seed(job_.seed, "dropout"));
+    if (alpha_.wants_metric()) {
+      D2D_CHECK(job_.reference_metric,
+                "[train] 'reference_metric': missing, steering by the metric's drop needs it");
+      const double reference = job_.reference_metric();
+      alpha_.set_reference(reference);
+      job_.run.append_metrics(
+          {{"event", "reference"}, {"step", 0}, {"metric", options_.metric}, {"value", reference}});
+      log::info("start model: {} {:.4f} on validation data", options_.metric, reference);
+    }
+  }
+  logged_at_ = seconds();
+  const int64_t rows = static_cast<int64_t>(job_.data.train.examples.size());
+  recorder_ = std::make_unique<Recorder>(job_.run, "train", (total_ - step_) * rows / steps_per_epoch_);
+}
+
+void Loop::train_step() {
+  if (const int64_t epoch = step_ / steps_per_epoch_; epoch != loaded_epoch_) {
+    groups_ = data::epoch_batches(job_.data.train, options_.batch_size * options_.accumulate,
+                                  /*shuffle=*/true, job_.seed, epoch);
+    loaded_epoch_ = epoch;
+  }
+  const Rows& group = groups_.at(static_cast<size_t>(step_ % steps_per_epoch_));
+  int64_t tokens = 0;
+  for (const int64_t row : group) tokens += static_cast<int64_t>(job_.data.train.examples[row].ids.size());
+
+  const bool logging = options_.log_every > 0 && (step_ + 1) % options_.log_every == 0;
+  const bool steering = alpha_.wants_zeros(step_);
+  std::vector<nn::Observer*> watchers;
+  if (job_.penalty && (logging || steering)) watchers.push_back(&sparsity_observer_);
+  sparsity_observer_.reset();
+
+  const double alpha = alpha_.at(step_);
+  StepValues values{.sentences = static_cast<int64_t>(group.size()), .tokens = tokens};
+  torch::Tensor seen;  // [4]: loss, task loss, penalty, distillation, summed over the micro-batches
+  const size_t size = (group.size() + options_.accumulate - 1) / options_.accumulate;
+  for (size_t from = 0; from < group.size(); from += size) {
+    const Rows rows(group.begin() + static_cast<int64_t>(from),
+                    group.begin() + static_cast<int64_t>(std::min(group.size(), from + size)));
+    int64_t micro_tokens = 0;
+    for (const int64_t row : rows)
+      micro_tokens += static_cast<int64_t>(job_.data.train.examples[row].ids.size());
+    const auto part =
+        forward_backward(rows, static_cast<double>(rows.size()) / static_cast<double>(group.size()),
+                         static_cast<double>(micro_tokens) / static_cast<double>(tokens), alpha, watchers);
+    seen = seen.defined() ? seen + part : part;
+  }
+  const torch::Tensor norm = optimizer_.gradient_norm();
+  const auto numbers = at::cat({seen, norm.reshape({1})}).to(torch::kCPU);  // the step's only synchronisation
+  const float* number = numbers.const_data_ptr<float>();
+  values.loss = number[0], values.task_loss = number[1], values.penalty = number[2],
+  values.distillation = number[3];
+  check_finite(values, number[4]);
+  const auto& opt = options_.optimizer;
+  const double lr = opt.lr * lr_factor(opt.schedule, step_, warmup_steps(opt.warmup, total_), total_);
+  optimizer_.step(lr, norm);
+  optimizer_.zero_grad();
+
+  if (steering) alpha_.on_zeros(step_, sparsity_observer_.mean_zeros());
+  ++step_;
+  sentences_ += values.sentences;
+  sums_.add(values);
+  if (logging) log_step(alpha, lr, number[4]);
+  recorder_->advance(values.sentences);
+}
+
+/// Adds the gradients of a part of the step's sentences.
+/// @param share, token_share  of the step's sentences and token rows: with them as weights, the parts'
+/// gradients add up
+///                            to those of the whole
+/// @return  [4] float32: loss, task loss, penalty, distillation, each times its share
+torch::Tensor Loop::forward_backward(const Rows& rows, double share, double token_share, double alpha,
+                                     const std::vector<nn::Observer*>& watchers) {
+  const bool regression = job_.data.regression;
+  const auto batch = data::collate(job_.data.train, rows, regression).to(job_.device);
+  nn::ForwardContext ctx(batch);
+  ctx.observers = watchers;
+  if (has_penalty()) ctx.observers.push_back(&penalty_observer_);
+  penalty_observer_.reset();
+
+  torch::Tensor loss, task, penalty, distillation;
+  {
+    const AutocastScope autocast(job_.device, dtype_);
+    const torch::Tensor logits = job_.model->forward(batch, ctx);
+    task = task_loss(logits, batch.labels, regression, options_.label_smoothing);
+    loss = task;
+    if (job_.teacher) {
+      const torch::NoGradGuard no_grad;
+      nn::ForwardContext unwatched(batch);
+      const torch::Tensor target = job_.teacher->forward(batch, unwatched);
+      const at::AutoGradMode with_grad(true);
+      distillation = distillation_loss(logits, target, regression, job_.distill->temperature);
+      loss = (1 - job_.distill->lambda) * task + job_.distill->lambda * distillation;
+    }
+    loss = loss * share;
+    if (has_penalty()) {
+      penalty = penalty_observer_.mean().to(torch::kFloat32) * token_share;
+      loss = loss + alpha * penalty;
+    }
+  }
+  loss.backward();
+  const auto value = [&](const torch::Tensor& t, double factor) {
+    return t.defined() ? t.detach().reshape({1}) * factor
+                       : torch::zeros({1}, loss.options().requires_grad(false));
+  };
+  return at::cat({value(loss, 1), value(task, share), value(penalty, 1), value(distillation, share)});
+}
+
+void Loop::check_finite(const StepValues& values, double norm) const {
+  const bool fine = std::isfinite(values.loss) && std::isfinite(norm);
+  D2D_CHECK(fine,
+            "[train] '{}': the {} became {} at step {} of {} (epoch {:.2f}); training stopped before it "
+            "touched the "
+            "weights, and the checkpoints before it are kept. Hint: lower optimizer.lr, set "
+            "optimizer.clip_norm, lower "
+            "penalty.alpha, or use dtype float32",
+            job_.run.dir(), std::isfinite(values.loss) ? "gradient norm" : "loss",
+            std::isfinite(values.loss) ? norm : values.loss, step_ + 1, total_, epoch());
+}
+
+void Loop::log_step(double alpha, double lr, double norm) {
+  const double n = static_cast<double>(sums_.steps);
+  Json event = {{"event", "train"},
+                {"step", step_},
+                {"epoch", epoch()},
+                {"loss", sums_.sum.loss / n},
+                {"task_loss", sums_.sum.task_loss / n}};
+  std::string note = format("loss {:.4f}", sums_.sum.loss / n);
+  if (job_.teacher) event["distillation"] = sums_.sum.distillation / n;
+  if (has_penalty()) {
+    event["penalty"] = sums_.sum.penalty / n;
+    event["alpha"] = alpha;
+  }
+  event["lr"] = lr;
+  event["grad_norm"] = norm;
+  event["sentences_per_second"] =
+      static_cast<double>(sums_.sum.sentences) / std::max(1e-9, seconds() - logged_at_);
+  event["tokens_per_second"] = static_cast<double>(sums_.sum.tokens) / std::max(1e-9, seconds() - logged_at_);
+  if (job_.penalty) {
+    std::vector<double> penalties;
+    for (const auto& value : penalty_observer_.per_site()) {
+      penalties.push_back(value.defined() ? value.item<double>() : 0.0);
+    }
+    event["zeros"] = sparsity_observer_.mean_zeros();
+    event["sites"] = sites_json(sparsity_observer_.result(), penalties);
+    note += format(", zeros {:.1f} %", 100 * sparsity_observer_.mean_zeros());
+  }
+  recorder_->event(event);
+  recorder_->set_note(note);
+  logged_at_ = seconds();
+  sums_ = {};
+}
+
+void Loop::validate() {
+  if (job_.data.validation.examples.empty()) return;
+  sparsity_observer_.reset();
+  eval::EvaluateOptions options;
+  options.batch_size = options_.batch_size;
+  options.device = job_.device;
+  if (job_.penalty) options.observers.push_back(&sparsity_observer_);
+  const auto predictions = eval::evaluate(*job_.model, job_.data.validation, job_.data.regression, options);
+  job_.model->train();
+
+  last_ = {step_, eval::metric(options_.metric, predictions), predictions.loss, 0, Json::array(), {}};
+  Json event = {{"event", "eval"},           {"step", step_},        {"epoch", epoch()},
+                {"metric", options_.metric}, {"value", last_.value}, {"loss", last_.loss}};
+  std::string line = format("step {} of {}, epoch {:.2f}: validation {} {:.4f}, loss {:.4f}", step_, total_,
+                            epoch(), options_.metric, last_.value, last_.loss);
+  if (job_.penalty) {
+    last_.zeros = sparsity_observer_.mean_zeros();
+    last_.sites = sites_json(sparsity_observer_.result());
+    event["zeros"] = last_.zeros;
+    event["sites"] = last_.sites;
+    line += format(", zeros {:.2f} %, alpha {:.3g}", 100 * last_.zeros, alpha_.at(step_));
+  }
+  recorder_->event(event);
+  log::info("{}", line);
+
+  last_.rank = alpha_.rank(step_, last_.zeros, last_.value);
+  alpha_.on_metric(step_, last_.value);
+  if (best_.step < 0 || last_.rank > best_.rank) {
+    best_ = last_;
+    without_improvement_ = 0;
+    if (options_.keep_best && step_ < total_) best_weights_.save(step_, *job_.model);
+  } else if (alpha_.settled(step_) && ++without_improvement_ == options_.patience) {
+    stopped_early_ = true;
+    log::info("stopping early: {} validations without improvement", options_.patience);
+  }
+}
+
+void Loop::save() {
+  const Json state = {{"sums", sums_.to_json()},
+                      {"alpha", alpha_.state()},
+                      {"best", best_.to_json()},
+                      {"last", last_.to_json()},
+                      {"without_improvement", without_improvement_},
+                      {"stopped_early", stopped_early_},
+                      {"sentences", sentences_},
+                      {"seconds", seconds()}};
+  io::save_checkpoint(job_.run, make_checkpoint(step_, state, *job_.model, optimizer_, job_.device),
+                      options_.keep_checkpoints);
+  if (options_.keep_checkpoints <= 1) best_weights_.prune(best_.step);
+}
+
+Json Loop::result() const {
+  const auto described = [&](const Validation& validation) {
+    Json json = {{"metric", options_.metric},
+                 {"value", validation.value},
+                 {"loss", validation.loss},
+                 {"step", validation.step}};
+    if (job_.penalty) json["zeros"] = validation.zeros, json["sites"] = validation.sites;
+    return json;
+  };
+  Json result = {{"steps", step_}, {"epochs", epoch()}, {"stopped_early", stopped_early_}};
+  result["kept_step"] = options_.keep_best && best_.step >= 0 ? best_.step : step_;
+  if (best_.step >= 0) {
+    result["best"] = described(best_);
+    result["final"] = described(last_);
+  }
+  if (job_.penalty && best_.step >= 0) {
+    result["mean_zeros"] = (options_.keep_best ? best_ : last_).zeros;
+  }
+  if (has_penalty()) result["alpha"] = alpha_.at(step_);
+  result["seconds"] = seconds();
+  result["sentences_per_second"] = static_cast<double>(sentences_) / std::max(1e-9, seconds());
+  return result;
+}
+
+}  // namespace
+
+nlohmann::ordered_json train(TrainJob& job) {
+  check_options(job);
+  keep_freed_memory();
+  job.model->to(job.device);
+  job.model->train();
+  if (job.teacher) {
+    job.teacher->to(job.device);
+    job.teacher->eval();
+  }
+  return Loop(job).run();
+}
+
+}  // namespace d2dmoe::train
