@@ -1,5 +1,6 @@
 #include "d2dmoe/stages/inspect.h"
 
+#include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/io/hf_folder.h"
 #include "d2dmoe/models/model.h"

@@ -1,0 +1,49 @@
+// What docs/ says of the config is what the program says.
+#include <nlohmann/json.hpp>
+
+#include "d2dmoe/io/atomic_file.h"
+#include "support/process.h"
+#include "support/support.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+
+TEST_CASE("reference: docs/config.schema.json is current") {
+  const auto result = test::d2dmoe({"schema"});
+  REQUIRE(result.code == 0);
+  CHECK(result.out == io::read_file("docs/config.schema.json"));
+}
+
+TEST_CASE("reference: docs/config.md is current") {
+  const auto result = test::d2dmoe({"schema", "--markdown"});
+  REQUIRE(result.code == 0);
+  CHECK(result.out == io::read_file("docs/config.md"));
+}
+
+TEST_CASE("reference: every config in configs/ is valid") {
+  for (const auto& entry : std::filesystem::directory_iterator("configs")) {
+    INFO(entry.path().string());
+    const auto result = test::d2dmoe({"run", "--config", entry.path().string(), "--print-config"});
+    CHECK(result.err == "");
+    CHECK(result.code == 0);
+  }
+}
+
+TEST_CASE("reference: a printed config is read back unchanged") {
+  TempDir dir;
+  const auto first = test::d2dmoe({"run", "--config", "configs/carer_minilm_demo.json", "--print-config"});
+  REQUIRE(first.code == 0);
+  io::write_file(dir / "printed.json", first.out);
+  const auto second = test::d2dmoe({"run", "--config", (dir / "printed.json").string(), "--print-config"});
+  CHECK(second.out == first.out);
+}
+
+TEST_CASE("reference: every command and option is completed by the shell script") {
+  for (const std::string shell : {"bash", "zsh", "fish"}) {
+    const auto script = test::d2dmoe({"completion", shell});
+    REQUIRE(script.code == 0);
+    for (const std::string word : {"train-sparse", "sweep-tau", "inspect", "dry-run", "max-drop"}) {
+      CHECK(contains(script.out, word));
+    }
+  }
+}
