@@ -18,14 +18,17 @@ struct LoadedExperiment {
   std::filesystem::path file;
 };
 
-/// Reads a config strictly: unknown keys, wrong types and values outside their range are errors that name the key's
-/// path, the nearest key or the allowed values, and file:line.
+/// Reads a config strictly: unknown keys, wrong types and values outside their range are errors that name the
+/// key's path, the nearest key or the allowed values, and file:line.
 /// @param file       JSON; empty = all defaults
-/// @param overrides  "path=value" texts (`--set`), applied after the file; a value is read as JSON, else as text
+/// @param overrides  "path=value" texts (`--set`), applied after the file; a value is read as JSON, else as
+/// text
 /// @throws UsageError
-LoadedExperiment load_experiment(const std::filesystem::path& file, const std::vector<std::string>& overrides);
+LoadedExperiment load_experiment(const std::filesystem::path& file,
+                                 const std::vector<std::string>& overrides);
 
-/// Reads `json` into the fields; the general form of load_experiment. `text` is the JSON source, for line numbers.
+/// Reads `json` into the fields; the general form of load_experiment. `text` is the JSON source, for line
+/// numbers.
 /// @param origin  what messages call the source: the file's name
 void read_json(const Fields& fields, const nlohmann::ordered_json& json, const std::string& origin,
                const std::string& text);

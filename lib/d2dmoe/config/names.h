@@ -4,8 +4,8 @@
 
 #include "d2dmoe/config/fields.h"
 
-/// The words that the registries of the higher rooms know, each with its help, so that configs, the schema, the
-/// documentation and the error messages list the same ones. Tests hold each registry against its list.
+/// The words that the registries of the higher rooms know, each with its help, so that configs, the schema,
+/// the documentation and the error messages list the same ones. Tests hold each registry against its list.
 namespace d2dmoe::config {
 
 inline const std::vector<Choice> kPenalties = {

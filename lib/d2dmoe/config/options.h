@@ -8,8 +8,8 @@
 
 #include "d2dmoe/config/fields.h"
 
-/// The options of every stage, one struct each. A default stands here and nowhere else. Each `describe` lists the
-/// keys with their help and range (options.cpp); METHOD.md is the reference for their meaning.
+/// The options of every stage, one struct each. A default stands here and nowhere else. Each `describe` lists
+/// the keys with their help and range (options.cpp); METHOD.md is the reference for their meaning.
 namespace d2dmoe::config {
 
 /// Where the pretrained model comes from.
@@ -24,15 +24,16 @@ struct DataOptions {
   std::string format = "auto";          ///< csv, tsv, jsonl; auto = by the file's ending
   std::string separator;                ///< one character; empty = by the format
   bool header = true;
-  bool quoting = true;                  ///< RFC 4180 quotes; false: a quote is a character like any other
-  std::string text = "text";            ///< column name, or its number (from 0) without a header
-  std::string text_pair;                ///< second text; empty = none
+  bool quoting = true;        ///< RFC 4180 quotes; false: a quote is a character like any other
+  std::string text = "text";  ///< column name, or its number (from 0) without a header
+  std::string text_pair;      ///< second text; empty = none
   std::string label = "label";
   std::string task = "classification";  ///< or "regression"
-  std::vector<std::string> label_names;  ///< order of the class ids; empty = from the data (or the model's id2label)
-  double validation_share = 0.1;        ///< taken from train when no validation file is given
+  std::vector<std::string>
+      label_names;                ///< order of the class ids; empty = from the data (or the model's id2label)
+  double validation_share = 0.1;  ///< taken from train when no validation file is given
   int64_t max_length = 128;
-  int64_t limit = 0;                    ///< use only the first N rows of each split; 0 = all
+  int64_t limit = 0;  ///< use only the first N rows of each split; 0 = all
   void describe(Fields& f);
 };
 
@@ -45,7 +46,7 @@ struct OptimizerOptions {
   double weight_decay = 0.01;  ///< not applied to biases and norms
   double clip_norm = 1.0;      ///< 0 = no clipping
   std::string schedule = "linear";
-  double warmup = 0.06;        ///< share of the steps
+  double warmup = 0.06;  ///< share of the steps
   void describe(Fields& f);
 };
 
@@ -60,18 +61,18 @@ struct TrainOptions {
   double label_smoothing = 0;
   std::string dtype = "float32";
   std::string metric = "accuracy";
-  double eval_every = 1;       ///< epochs between validations; 0 = at the end only
-  int64_t patience = 0;        ///< validations without improvement before stopping; 0 = never
-  bool keep_best = true;       ///< the saved model is the best by `metric`, else the last
+  double eval_every = 1;           ///< epochs between validations; 0 = at the end only
+  int64_t patience = 0;            ///< validations without improvement before stopping; 0 = never
+  bool keep_best = true;           ///< the saved model is the best by `metric`, else the last
   int64_t checkpoint_every = 200;  ///< steps; 0 = at validations only
-  int64_t log_every = 20;      ///< steps
+  int64_t log_every = 20;          ///< steps
   int64_t keep_checkpoints = 1;
   void describe(Fields& f);
 };
 
 struct DistillOptions {
-  std::string teacher;      ///< model folder; empty = no distillation; "dense" = the start model of this stage
-  double lambda = 0.5;      ///< weight of the KL term; 1 - lambda is the task's
+  std::string teacher;  ///< model folder; empty = no distillation; "dense" = the start model of this stage
+  double lambda = 0.5;  ///< weight of the KL term; 1 - lambda is the task's
   double temperature = 2.0;
   void describe(Fields& f);
 };
@@ -82,13 +83,15 @@ struct PenaltyOptions {
   std::string schedule = "warmup";
   double displacement = -10;
   std::optional<double> target_sparsity;  ///< schedule auto: share of zeros to reach, in (0, 1)
-  std::optional<double> max_metric_drop;  ///< schedule auto: largest loss of the validation metric, in points (0.01)
+  std::optional<double>
+      max_metric_drop;  ///< schedule auto: largest loss of the validation metric, in points (0.01)
   void describe(Fields& f);
 };
 
 struct SparseTrainOptions {
   TrainOptions train;
-  std::string start = "auto";       ///< "auto": the result of `train` when the config has that stage, else model.path; or a folder
+  std::string start =
+      "auto";  ///< "auto": the result of `train` when the config has that stage, else model.path; or a folder
   std::string activation = "relu";  ///< "relu" or "keep"
   PenaltyOptions penalty;
   DistillOptions distill;
@@ -97,10 +100,10 @@ struct SparseTrainOptions {
 
 struct SplitOptions {
   std::string name = "mixed";
-  int64_t experts = 0;      ///< per site; 0 = by expert_size
-  int64_t expert_size = 24; ///< neurons per expert, when experts = 0
+  int64_t experts = 0;                              ///< per site; 0 = by expert_size
+  int64_t expert_size = 24;                         ///< neurons per expert, when experts = 0
   std::map<std::string, int64_t> experts_per_site;  ///< site name -> experts, over the defaults
-  double mix = 0.5;         ///< mixed: weight of co-activation; 1 - mix is the weights'
+  double mix = 0.5;              ///< mixed: weight of co-activation; 1 - mix is the weights'
   double shared_share = 0.0625;  ///< shared_routed: share of the experts that always run
   int64_t calibration_tokens = 32768;
   int64_t restarts = 1;
@@ -122,8 +125,9 @@ struct RouterOptions {
 };
 
 struct ConvertOptions {
-  std::string start = "auto";  ///< "auto": the result of train_sparse, else of train, else model.path; or a folder
-  std::vector<int64_t> layers; ///< empty = all
+  std::string start =
+      "auto";  ///< "auto": the result of train_sparse, else of train, else model.path; or a folder
+  std::vector<int64_t> layers;  ///< empty = all
   std::vector<std::string> kinds = {"ffn"};
   SplitOptions split;
   RouterOptions router;
@@ -133,20 +137,22 @@ struct ConvertOptions {
 
 struct SweepOptions {
   std::string start = "auto";  ///< "auto": the result of convert; or a folder
-  std::string dense;           ///< dense baseline; empty = the result of train, else the converted folder's own weights
+  std::string
+      dense;  ///< dense baseline; empty = the result of train, else the converted folder's own weights
   std::string split = "test";  ///< split of the data that is measured
   std::string rule = "dynamic_k";
-  std::vector<double> taus;    ///< tau (dynamic_k), p (cumulative) or k (top_k); empty = by points
-  int64_t points = 12;         ///< placed evenly in cost
+  std::vector<double> taus;  ///< tau (dynamic_k), p (cumulative) or k (top_k); empty = by points
+  int64_t points = 12;       ///< placed evenly in cost
   double floor = 0;
-  std::vector<double> floors;  ///< candidates when a floor is calibrated with tau
-  std::optional<double> budget;    ///< calibrate: cost at most this share of the dense model's FLOPs
-  std::optional<double> max_drop;  ///< calibrate: at most this many points of the metric lost on validation data
+  std::vector<double> floors;    ///< candidates when a floor is calibrated with tau
+  std::optional<double> budget;  ///< calibrate: cost at most this share of the dense model's FLOPs
+  std::optional<double>
+      max_drop;  ///< calibrate: at most this many points of the metric lost on validation data
   std::vector<int64_t> time_batches = {1, 8, 64};  ///< sentences per batch; empty = no timing
-  double time_seconds = 2;     ///< per point and batch size
-  int64_t time_runs = 50;      ///< per point and batch size, whichever is reached first
+  double time_seconds = 2;                         ///< per point and batch size
+  int64_t time_runs = 50;                          ///< per point and batch size, whichever is reached first
   int64_t batch_size = 64;
-  int64_t bootstrap = 1000;    ///< resamples of the confidence interval
+  int64_t bootstrap = 1000;  ///< resamples of the confidence interval
   void describe(Fields& f);
 };
 

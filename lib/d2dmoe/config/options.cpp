@@ -1,0 +1,220 @@
+#include "d2dmoe/config/options.h"
+
+#include "d2dmoe/config/names.h"
+
+namespace d2dmoe::config {
+namespace {
+
+// Above every sensible value, below every overflow: a slip (1e18 sentences per batch) becomes an error here
+// and not a failed allocation later.
+constexpr double kMany = 1e9;
+constexpr double kBatch = 1e6;
+
+}  // namespace
+
+void ModelOptions::describe(Fields& f) {
+  f.add("path", path,
+        "Hugging Face folder of the pretrained model: config.json, safetensors, tokenizer files.");
+}
+
+void DataOptions::describe(Fields& f) {
+  f.add("train", train, "File with the training split.");
+  f.add("validation", validation, "File with the validation split; empty = validation_share of train.");
+  f.add("test", test, "File with the test split; empty = none.");
+  f.add("format", format, "Format of the files.")
+      .one_of({{"auto", "by the file's ending"},
+               {"csv", "comma-separated (or by separator)"},
+               {"tsv", "tab-separated"},
+               {"jsonl", "one JSON object per line"}});
+  f.add("separator", separator, "Column separator, one ASCII character; empty = by the format.");
+  f.add("header", header, "Whether the first line of a CSV or TSV file names the columns.");
+  f.add("quoting", quoting, "Whether \" quotes fields (RFC 4180); false: it is a character like any other.");
+  f.add("text", text, "Column of the text: its name, or its number from 0 in a file without header.");
+  f.add("text_pair", text_pair, "Column of a second text; empty = none.");
+  f.add("label", label, "Column of the label: a name or id of a class, a number for regression.");
+  f.add("task", task, "What is learned.")
+      .one_of({{"classification", "one class per text"}, {"regression", "one number per text"}});
+  f.add("label_names", label_names,
+        "Class names in the order of their ids; empty = from the model's id2label or the training data, "
+        "sorted.");
+  f.add("validation_share", validation_share,
+        "Share of train that is held out when no validation file is given.")
+      .above(0)
+      .below(1);
+  f.add("max_length", max_length,
+        "Longest sequence in tokens, special tokens included; longer texts are cut.")
+      .range(1, kBatch);
+  f.add("limit", limit, "Use only the first N rows of each split; 0 = all.").range(0, 1e12);
+}
+
+void OptimizerOptions::describe(Fields& f) {
+  f.add("name", name, "Optimiser.").one_of(kOptimizers);
+  f.add("lr", lr, "Largest learning rate.").above(0);
+  f.add("betas", betas, "Adam's decay rates of the two moments.").length(2).min(0).below(1);
+  f.add("eps", eps, "Adam's epsilon.").above(0);
+  f.add("momentum", momentum, "SGD's momentum.").min(0).below(1);
+  f.add("weight_decay", weight_decay, "Weight decay; not applied to biases and norms.").min(0);
+  f.add("clip_norm", clip_norm, "Largest norm of the whole gradient; 0 = no clipping.").min(0);
+  f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrSchedules);
+  f.add("warmup", warmup, "Share of the steps with a rising learning rate.").min(0).below(1);
+}
+
+void TrainOptions::describe(Fields& f) {
+  f.add("epochs", epochs, "Passes over the training split; parts of one are allowed.").above(0).below(kBatch);
+  f.add("max_steps", max_steps, "Optimiser steps, instead of epochs; 0 = by epochs.").range(0, kMany);
+  f.add("batch_size", batch_size, "Sentences per batch.").range(1, kBatch);
+  f.add("accumulate", accumulate, "Batches per optimiser step.").range(1, kBatch);
+  f.object("optimizer", optimizer, "Optimiser and learning rate.");
+  f.add("dropout", dropout, "Dropout of the whole model; -1 = as in the model's config.json.")
+      .min(0)
+      .below(1)
+      .or_exactly(-1);
+  f.add("label_smoothing", label_smoothing, "Share of the target spread over all classes.").min(0).below(1);
+  f.add("dtype", dtype, "Precision of the matrix products.").one_of(kDtypes);
+  f.add("metric", metric, "Validation metric that picks the best model.").one_of(kMetrics);
+  f.add("eval_every", eval_every, "Epochs between validations; 0 = at the end only.").min(0);
+  f.add("patience", patience, "Validations without improvement before stopping; 0 = never stop early.")
+      .range(0, kMany);
+  f.add("keep_best", keep_best, "Whether the saved model is the best by metric; false: the last.");
+  f.add("checkpoint_every", checkpoint_every, "Steps between checkpoints; 0 = at validations only.")
+      .range(0, kMany);
+  f.add("log_every", log_every, "Steps between lines of metrics.jsonl.").range(1, kMany);
+  f.add("keep_checkpoints", keep_checkpoints, "How many checkpoints stay on the disk.").range(1, kMany);
+}
+
+void DistillOptions::describe(Fields& f) {
+  f.add(
+      "teacher", teacher,
+      "Model folder of the teacher; \"dense\" = the model this stage starts from; empty = no distillation.");
+  f.add("lambda", lambda, "Weight of the KL term; 1 - lambda is the task loss's.").range(0, 1);
+  f.add("temperature", temperature, "Temperature of both distributions in the KL term.").above(0);
+}
+
+void PenaltyOptions::describe(Fields& f) {
+  f.add("name", name, "Penalty on the activations of every site.").one_of(kPenalties);
+  f.add("alpha", alpha, "Weight of the penalty; with schedule auto its first value.").min(0);
+  f.add("schedule", schedule, "Weight of the penalty over the steps.").one_of(kAlphaSchedules);
+  f.add("displacement", displacement,
+        "d of the clamped penalties: pre-activations below it are not pushed further.");
+  f.add("target_sparsity", target_sparsity,
+        "Schedule auto: share of zero activations to reach; null = not steered by it.")
+      .above(0)
+      .below(1);
+  f.add("max_metric_drop", max_metric_drop,
+        "Schedule auto: largest loss of the validation metric, in points (1 = 0.01); null = not steered by "
+        "it.")
+      .min(0);
+}
+
+void SparseTrainOptions::describe(Fields& f) {
+  f.object("train", train, "As in `train`.");
+  f.add("start", start,
+        "\"auto\" = the result of train when the config has that stage, else model.path; or a model folder.");
+  f.add("activation", activation, "What happens to the activation function before fine-tuning.")
+      .one_of({{"relu", "replaced by ReLU, which gives exact zeros"},
+               {"keep", "stays; use a clamped penalty with GELU"}});
+  f.object("penalty", penalty, "The sparsity penalty.");
+  f.object("distill", distill, "Distillation from a teacher.");
+}
+
+void SplitOptions::describe(Fields& f) {
+  f.add("name", name, "How a site's neurons are split into experts.").one_of(kSplits);
+  f.add("experts", experts, "Experts per site, a divisor of its number of neurons; 0 = by expert_size.")
+      .range(0, kMany);
+  f.add("expert_size", expert_size,
+        "Neurons per expert, when experts is 0; a divisor of the number of neurons.")
+      .range(1, kMany);
+  f.add("experts_per_site", experts_per_site, "Site name -> number of experts, over the two keys above.")
+      .range(1, kMany);
+  f.add("mix", mix, "Split mixed: weight of the co-activation cosine; 1 - mix is the weights'.").range(0, 1);
+  f.add("shared_share", shared_share, "Split shared_routed: share of the experts that always run.")
+      .min(0)
+      .below(1);
+  f.add("calibration_tokens", calibration_tokens,
+        "Tokens of the training split on which activations are looked at.")
+      .range(1, kMany);
+  f.add("restarts", restarts, "Random starts of the clustering; the best is kept.").range(1, kBatch);
+  f.add("max_sweeps", max_sweeps, "Most sweeps of the exchange search.").range(1, kBatch);
+}
+
+void RouterOptions::describe(Fields& f) {
+  f.add("width", width, "Hidden width of a router.").range(1, kBatch);
+  f.add("depth", depth, "Linear layers of a router; 1 = one from the model width to the experts.")
+      .range(1, 16);
+  f.add("epochs", epochs, "Passes over the training split; parts of one are allowed.").above(0).below(kBatch);
+  f.add("batch_tokens", batch_tokens, "Token rows per optimiser step.").range(1, kMany);
+  f.add("lr", lr, "Largest learning rate of Adam.").above(0);
+  f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrSchedules);
+  f.add("validation_share", validation_share, "Share of the training split on which routers are judged.")
+      .above(0)
+      .below(1);
+  f.add("patience", patience, "Validations without improvement before stopping; 0 = never stop early.")
+      .range(0, kMany);
+  f.add("max_tokens", max_tokens, "Training tokens per epoch; 0 = the whole training split.").range(0, 1e15);
+}
+
+void ConvertOptions::describe(Fields& f) {
+  f.add("start", start,
+        "\"auto\" = the result of train_sparse, else of train, else model.path; or a model folder.");
+  f.add("layers", layers, "Layers that are converted, from 0; empty = all.").range(0, kMany);
+  f.add("kinds", kinds, "Kinds of sites that are converted.").one_of({{"ffn", "feed-forward networks"}});
+  f.object("split", split, "How neurons become experts.");
+  f.object("router", router, "Routers and their training.");
+  f.add("checkpoint_every", checkpoint_every, "Router steps between checkpoints; 0 = after epochs only.")
+      .range(0, kMany);
+}
+
+void SweepOptions::describe(Fields& f) {
+  f.add("start", start, "\"auto\" = the result of convert; or a model folder.");
+  f.add("dense", dense,
+        "Model folder of the dense baseline; empty = the result of train, else the converted model with "
+        "every expert.");
+  f.add("split", split, "Split of the data that is measured.")
+      .one_of({{"test", "data.test"}, {"validation", "data.validation"}, {"train", "data.train"}});
+  f.add("rule", rule, "Which experts run for a token.").one_of(kRules);
+  f.add("taus", taus, "tau (dynamic_k), p (cumulative) or k (top_k) of each point; empty = by points.")
+      .range(0, kMany);
+  f.add("points", points, "Number of points, placed evenly in cost.").range(1, 10000);
+  f.add("floor", floor, "An expert also needs floor times the site's mean norm; 0 = the paper's rule.")
+      .min(0);
+  f.add("floors", floors, "Candidates when the floor is calibrated together with tau; empty = floor alone.")
+      .min(0);
+  f.add("budget", budget,
+        "Calibrate tau per site: at most this share of the dense model's FLOPs; null = off.")
+      .range(0, 1)
+      .above(0);
+  f.add("max_drop", max_drop,
+        "Calibrate tau per site: at most this many points (1 = 0.01) of the metric lost on validation data; "
+        "null = off.")
+      .min(0);
+  f.add("time_batches", time_batches, "Sentences per batch of the time measurements; empty = no timing.")
+      .range(1, kBatch);
+  f.add("time_seconds", time_seconds,
+        "Seconds of measuring per point and batch size, unless time_runs come first.")
+      .above(0);
+  f.add("time_runs", time_runs, "Runs per point and batch size, unless time_seconds come first.")
+      .range(1, kMany);
+  f.add("batch_size", batch_size, "Sentences per batch of the evaluation.").range(1, kBatch);
+  f.add("bootstrap", bootstrap, "Resamples behind the 95 % confidence interval; 0 = no interval.")
+      .range(0, kBatch);
+}
+
+void RunOptions::describe(Fields& f) {
+  f.add("output_dir", output_dir, "Folder of the experiment; every stage gets a folder inside.");
+  f.add("seed", seed, "Everything random derives from it.").min(0);
+  f.add("device", device, "auto, cpu, cuda or cuda:N; auto = CUDA where it can be used.");
+  f.add("threads", threads, "CPU threads; 0 = all that this process may use.").range(0, 4096);
+}
+
+void Experiment::describe(Fields& f) {
+  run.describe(f);
+  f.object("model", model, "Where the pretrained model comes from.");
+  f.object("data", data, "A table of labelled texts.");
+  f.object("train", train, "Stage 0: dense fine-tuning, the baseline and the start of the other stages.");
+  f.object("train_sparse", train_sparse,
+           "Stage 1: fine-tuning with a penalty that makes activations sparse.");
+  f.object("convert", convert, "Stage 2: feed-forward networks become experts, and routers are trained.");
+  f.object("sweep_tau", sweep_tau, "Stage 3: quality, cost and time over the selection rule's tau.");
+}
+
+}  // namespace d2dmoe::config

@@ -1,0 +1,125 @@
+#include "d2dmoe/config/validate.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "d2dmoe/core/format.h"
+
+namespace d2dmoe::config {
+namespace {
+
+using Found = std::optional<Problem>;
+using Path = std::vector<std::string>;
+
+Path operator+(Path path, const std::string& key) {
+  path.push_back(key);
+  return path;
+}
+
+/// A value that stands in the list more than once.
+template <class T>
+std::optional<T> doubled(std::vector<T> values) {
+  std::sort(values.begin(), values.end());
+  const auto twice = std::adjacent_find(values.begin(), values.end());
+  return twice == values.end() ? std::nullopt : std::optional<T>(*twice);
+}
+
+Found check_run(const RunOptions& run) {
+  const std::string& text = run.device;
+  const bool numbered = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
+                        text.find_first_not_of("0123456789", 5) == text.npos;
+  if (text == "auto" || text == "cpu" || text == "cuda" || numbered) return {};
+  return Problem{{"device"}, format("is \"{}\", must be auto, cpu, cuda or cuda:N", text)};
+}
+
+Found check_data(const DataOptions& data) {
+  if (data.separator.size() > 1) {
+    return Problem{{"data", "separator"}, format("is \"{}\", must be one ASCII character", data.separator)};
+  }
+  if (data.separator == "\n" || data.separator == "\r" || (data.quoting && data.separator == "\"")) {
+    return Problem{{"data", "separator"}, "must not be a line break or the quote"};
+  }
+  if (const auto name = doubled(data.label_names)) {
+    return Problem{{"data", "label_names"}, format("names \"{}\" twice", *name)};
+  }
+  return {};
+}
+
+Found check_metric(const DataOptions& data, const TrainOptions& train, const Path& path) {
+  const bool regression = data.task == "regression";
+  const bool fits = train.metric == "loss" || (train.metric == "pearson") == regression;
+  if (fits) return {};
+  return Problem{path + "metric",
+                 format("is \"{}\", which does not fit data.task \"{}\". Hint: use {}", train.metric,
+                        data.task, regression ? "pearson or loss" : "accuracy, macro_f1, mcc or loss")};
+}
+
+Found check_train(const TrainOptions& train, const Path& path) {
+  if (train.patience > 0 && train.eval_every == 0) {
+    return Problem{path + "patience", "needs validations between epochs: eval_every must be above 0"};
+  }
+  return {};
+}
+
+Found check_penalty(const PenaltyOptions& penalty, const Path& path) {
+  const bool steered = penalty.schedule == "auto";
+  if (penalty.target_sparsity && penalty.max_metric_drop) {
+    return Problem{path + "max_metric_drop", "and target_sparsity are both set: steer by one of them"};
+  }
+  const bool has_goal = penalty.target_sparsity || penalty.max_metric_drop;
+  if (steered && !has_goal) {
+    return Problem{path + "schedule", "is \"auto\", which needs target_sparsity or max_metric_drop"};
+  }
+  if (!steered && has_goal) {
+    return Problem{path + (penalty.target_sparsity ? "target_sparsity" : "max_metric_drop"),
+                   format("needs schedule \"auto\", which is \"{}\"", penalty.schedule)};
+  }
+  if (steered && penalty.name == "none")
+    return Problem{path + "schedule", "is \"auto\", but the penalty is \"none\""};
+  return {};
+}
+
+Found check_convert(const ConvertOptions& convert) {
+  if (const auto layer = doubled(convert.layers)) {
+    return Problem{{"convert", "layers"}, format("names layer {} twice", *layer)};
+  }
+  if (convert.kinds.empty()) return Problem{{"convert", "kinds"}, "is empty: nothing would be converted"};
+  return {};
+}
+
+Found check_sweep(const SweepOptions& sweep) {
+  const bool counts = sweep.rule.ends_with("top_k");
+  for (const double tau : sweep.taus) {
+    const bool right = counts ? tau >= 1 && tau == std::floor(tau) : tau <= 1;
+    if (right) continue;
+    return Problem{{"sweep_tau", "taus"},
+                   format("holds {}, must hold {} for rule \"{}\"", tau,
+                          counts ? "whole numbers of experts from 1" : "numbers from 0 to 1", sweep.rule)};
+  }
+  if (sweep.budget && sweep.max_drop) {
+    return Problem{{"sweep_tau", "max_drop"}, "and budget are both set: calibrate for one of them"};
+  }
+  return {};
+}
+
+}  // namespace
+
+std::optional<Problem> find_problem(const Experiment& experiment, const std::set<std::string>& stages) {
+  const Path sparse = {"train_sparse"};
+  if (auto problem = check_run(experiment.run)) return problem;
+  if (auto problem = check_data(experiment.data)) return problem;
+  if (auto problem = check_train(experiment.train, {"train"})) return problem;
+  if (auto problem = check_train(experiment.train_sparse.train, sparse + "train")) return problem;
+  if (auto problem = check_penalty(experiment.train_sparse.penalty, sparse + "penalty")) return problem;
+  if (auto problem = check_convert(experiment.convert)) return problem;
+  if (auto problem = check_sweep(experiment.sweep_tau)) return problem;
+  // The default metric need not fit the data of a stage that is not run.
+  if (stages.contains("train")) {
+    if (auto problem = check_metric(experiment.data, experiment.train, {"train"})) return problem;
+  }
+  if (stages.contains("train_sparse"))
+    return check_metric(experiment.data, experiment.train_sparse.train, sparse + "train");
+  return {};
+}
+
+}  // namespace d2dmoe::config
