@@ -15,8 +15,9 @@ struct BalancedOptions {
 };
 
 struct BalancedResult {
-  std::vector<int64_t> assignment;  ///< [F] cluster of each item; every cluster has exactly F / clusters items
-  double objective = 0;             ///< sum over items of squared distance to their cluster's mean (k-means' inertia)
+  std::vector<int64_t>
+      assignment;        ///< [F] cluster of each item; every cluster has exactly F / clusters items
+  double objective = 0;  ///< sum over items of squared distance to their cluster's mean (k-means' inertia)
   int64_t sweeps = 0;
 };
 

@@ -13,19 +13,21 @@ namespace d2dmoe::cluster {
 /// What a split may look at: one site's weights and its statistics on calibration data.
 struct SplitInput {
   kernels::MlpWeights weights;
-  torch::Tensor coactivation;  ///< [F, F] float32: sum over calibration rows of h h^T; undefined if not collected
-  torch::Tensor rate;          ///< [F] float32: share of calibration rows on which the neuron is active
-  torch::Tensor importance;    ///< [F] float32: mean |a * dL/da|; undefined if not collected
+  torch::Tensor
+      coactivation;    ///< [F, F] float32: sum over calibration rows of h h^T; undefined if not collected
+  torch::Tensor rate;  ///< [F] float32: share of calibration rows on which the neuron is active
+  torch::Tensor importance;  ///< [F] float32: mean |a * dL/da|; undefined if not collected
   int64_t experts = 0;
   uint64_t seed = 0;
 };
 
 /// A partition of F neurons into E experts of F/E.
 struct Split {
-  torch::Tensor permutation;  ///< [F] int64: place i in expert order is neuron permutation[i]; shared experts first
+  torch::Tensor
+      permutation;  ///< [F] int64: place i in expert order is neuron permutation[i]; shared experts first
   int64_t experts = 0;
-  int64_t shared = 0;         ///< the first `shared` experts always run
-  double objective = 0;       ///< of balanced clustering; 0 for other splits
+  int64_t shared = 0;    ///< the first `shared` experts always run
+  double objective = 0;  ///< of balanced clustering; 0 for other splits
 };
 
 /// @param options.name  a name of config::kSplits

@@ -9,21 +9,24 @@
 namespace d2dmoe::cluster {
 namespace {
 
-// Activations that are never exactly 0 (GELU, SiLU) count as active above this share of their row's largest one.
+// Activations that are never exactly 0 (GELU, SiLU) count as active above this share of their row's largest
+// one.
 constexpr double kActiveShare = 0.01;
 // An activation function with exact zeros leaves at least this share of them.
 constexpr double kExactZeros = 0.01;
 
 torch::Tensor active_count(const torch::Tensor& h) {  // h [n, F] -> [F]
   const torch::Tensor zero = h.eq(0);
-  if (zero.to(torch::kFloat).mean().item<double>() >= kExactZeros) return zero.logical_not().sum(0).to(torch::kFloat);
+  if (zero.to(torch::kFloat).mean().item<double>() >= kExactZeros)
+    return zero.logical_not().sum(0).to(torch::kFloat);
   const torch::Tensor size = h.abs();
   return size.gt(size.amax(1, /*keepdim=*/true) * kActiveShare).sum(0).to(torch::kFloat);
 }
 
 }  // namespace
 
-SplitStatistics::SplitStatistics(SplitNeeds needs, int64_t max_tokens) : needs_(needs), max_tokens_(max_tokens) {
+SplitStatistics::SplitStatistics(SplitNeeds needs, int64_t max_tokens)
+    : needs_(needs), max_tokens_(max_tokens) {
   D2D_CHECK_USAGE(max_tokens > 0, "[split statistics] 'max_tokens': got {}, must be positive", max_tokens);
 }
 
@@ -55,8 +58,8 @@ void SplitStatistics::on_activation(const nn::SiteId& site, const torch::Tensor&
 }
 
 bool SplitStatistics::done() const {
-  return !sites_.empty() &&
-         std::all_of(sites_.begin(), sites_.end(), [&](const auto& s) { return s.second.tokens >= max_tokens_; });
+  return !sites_.empty() && std::all_of(sites_.begin(), sites_.end(),
+                                        [&](const auto& s) { return s.second.tokens >= max_tokens_; });
 }
 
 int64_t SplitStatistics::tokens(int64_t site_index) const {
@@ -67,13 +70,15 @@ int64_t SplitStatistics::tokens(int64_t site_index) const {
 void SplitStatistics::fill(SplitInput& input, int64_t site_index) const {
   const auto found = sites_.find(site_index);
   D2D_CHECK(found != sites_.end() && found->second.tokens > 0,
-            "[split statistics] site {}: no activations were seen. Hint: is the calibration data empty?", site_index);
+            "[split statistics] site {}: no activations were seen. Hint: is the calibration data empty?",
+            site_index);
   const Sums& sums = found->second;
   if (needs_.coactivation) input.coactivation = sums.coactivation;
   if (needs_.rate) input.rate = sums.active / static_cast<double>(sums.tokens);
   if (needs_.importance) {
     D2D_CHECK(sums.importance_tokens > 0,
-              "[split statistics] site {}: importance needs gradients, and none came. Hint: run the calibration with "
+              "[split statistics] site {}: importance needs gradients, and none came. Hint: run the "
+              "calibration with "
               "gradients and call backward() on the loss",
               site_index);
     input.importance = sums.importance / static_cast<double>(sums.importance_tokens);

@@ -13,8 +13,8 @@ namespace d2dmoe::cluster {
 /// Collects what splits look at, for every site at once, from forward passes over calibration data: add it to
 /// ForwardContext::observers.
 ///
-/// Importance needs gradients: run the passes with grad mode on and call backward() on the loss; coactivation and rate
-/// come from the forward pass alone.
+/// Importance needs gradients: run the passes with grad mode on and call backward() on the loss; coactivation
+/// and rate come from the forward pass alone.
 class SplitStatistics : public nn::Observer {
  public:
   /// @param needs       of split_needs
@@ -44,7 +44,8 @@ class SplitStatistics : public nn::Observer {
 
   SplitNeeds needs_;
   int64_t max_tokens_;
-  std::map<int64_t, Sums> sites_;  // by SiteId::index; a map keeps Sums in place, the gradient hooks point at them
+  std::map<int64_t, Sums>
+      sites_;  // by SiteId::index; a map keeps Sums in place, the gradient hooks point at them
 };
 
 }  // namespace d2dmoe::cluster

@@ -31,7 +31,8 @@ Activation parse_activation(std::string_view hf_name) {
     if (name.hf == hf_name) return name.activation;
   std::string known;
   for (const Name& name : kNames) known += (known.empty() ? "" : ", ") + std::string(name.hf);
-  D2D_CHECK(false, "[activation] '{}': not an activation that is supported, must be one of {}", hf_name, known);
+  D2D_CHECK(false, "[activation] '{}': not an activation that is supported, must be one of {}", hf_name,
+            known);
 }
 
 std::string activation_name(Activation activation) {
@@ -42,22 +43,37 @@ std::string activation_name(Activation activation) {
 
 torch::Tensor activate(const torch::Tensor& z, Activation activation) {
   switch (activation) {
-    case Activation::relu: return at::relu(z);
-    case Activation::gelu_erf: return at::gelu(z, "none");
-    case Activation::gelu_tanh: return at::gelu(z, "tanh");
-    case Activation::silu: return at::silu(z);
-    case Activation::tanh: return at::tanh(z);
+    case Activation::relu:
+      return at::relu(z);
+    case Activation::gelu_erf:
+      return at::gelu(z, "none");
+    case Activation::gelu_tanh:
+      return at::gelu(z, "tanh");
+    case Activation::silu:
+      return at::silu(z);
+    case Activation::tanh:
+      return at::tanh(z);
   }
   D2D_CHECK(false, "[activation] unknown activation {}", activation);
 }
 
 void activate_in_place(torch::Tensor& z, Activation activation) {
   switch (activation) {
-    case Activation::relu: at::relu_(z); return;
-    case Activation::gelu_erf: at::gelu_(z, "none"); return;
-    case Activation::gelu_tanh: at::gelu_(z, "tanh"); return;
-    case Activation::silu: at::silu_(z); return;
-    case Activation::tanh: at::tanh_(z); return;
+    case Activation::relu:
+      at::relu_(z);
+      return;
+    case Activation::gelu_erf:
+      at::gelu_(z, "none");
+      return;
+    case Activation::gelu_tanh:
+      at::gelu_(z, "tanh");
+      return;
+    case Activation::silu:
+      at::silu_(z);
+      return;
+    case Activation::tanh:
+      at::tanh_(z);
+      return;
   }
   D2D_CHECK(false, "[activation] unknown activation {}", activation);
 }

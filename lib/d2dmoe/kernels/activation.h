@@ -9,8 +9,8 @@
 
 namespace d2dmoe::kernels {
 
-/// From a Hugging Face `hidden_act`: "relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "silu", "swish",
-/// "tanh".
+/// From a Hugging Face `hidden_act`: "relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "silu",
+/// "swish", "tanh".
 /// @throws Error  an activation that we do not have
 Activation parse_activation(std::string_view hf_name);
 /// The Hugging Face name: parse_activation(activation_name(a)) == a.

@@ -6,7 +6,8 @@
 
 namespace d2dmoe::kernels {
 
-/// The weights of a site, neurons in expert order: expert e owns the contiguous rows e*S … (e+1)*S of w1, wu and w2t.
+/// The weights of a site, neurons in expert order: expert e owns the contiguous rows e*S … (e+1)*S of w1, wu
+/// and w2t.
 struct MlpWeights {
   torch::Tensor w1;   ///< [F, D] (gated sites: the gate's Wg)
   torch::Tensor b1;   ///< [F] or undefined
@@ -27,8 +28,8 @@ struct MlpWeights {
 /// @return   [N, D_out]
 torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w);
 
-/// The routed layer: for each token row, the sum of the chosen experts' outputs, plus b2 once. Rows are gathered per
-/// expert, computed and added back; experts that no row chose cost nothing.
+/// The routed layer: for each token row, the sum of the chosen experts' outputs, plus b2 once. Rows are
+/// gathered per expert, computed and added back; experts that no row chose cost nothing.
 /// @param x     [N, D], float32 or bfloat16
 /// @param mask  [N, E] bool, same device; E divides F
 /// @return      [N, D_out]
@@ -36,19 +37,21 @@ torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w);
 /// @ref METHOD.md §1, §6
 torch::Tensor expert_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
-/// expert_mlp in ATen operations, one gather per expert: differentiable, any device, any floating dtype (summed in
-/// float32). What expert_mlp runs where it has no kernel of its own, or where a gradient is wanted.
+/// expert_mlp in ATen operations, one gather per expert: differentiable, any device, any floating dtype
+/// (summed in float32). What expert_mlp runs where it has no kernel of its own, or where a gradient is
+/// wanted.
 torch::Tensor expert_mlp_generic(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
-/// The same function through the dense layer, the hidden activations of unchosen experts set to zero. Differentiable.
+/// The same function through the dense layer, the hidden activations of unchosen experts set to zero.
+/// Differentiable.
 /// @throws Error  as expert_mlp
 torch::Tensor masked_dense_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
 /// The same by one loop over rows and experts, for tests.
 torch::Tensor expert_mlp_reference(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
-/// L2 norm of every expert's output before b2: the router's target, computed from h (the activations) and the experts'
-/// Gram matrices, without a [N, E, D] tensor.
+/// L2 norm of every expert's output before b2: the router's target, computed from h (the activations) and the
+/// experts' Gram matrices, without a [N, E, D] tensor.
 /// @param h      [N, F] activations (gated: the product)
 /// @param grams  [E, S, S] from expert_grams
 /// @return       [N, E] float32

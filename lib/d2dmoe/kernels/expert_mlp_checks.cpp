@@ -17,8 +17,8 @@ struct Named {
 void check_tensor(const char* place, const Named& item, const torch::Tensor& x, at::IntArrayRef shape) {
   D2D_CHECK(item.tensor.sizes() == shape, "[{}] '{}': got shape {}, must be {}", place, item.name,
             item.tensor.sizes().vec(), shape.vec());
-  D2D_CHECK(item.tensor.scalar_type() == x.scalar_type(), "[{}] '{}': got {}, must be {} like x", place, item.name,
-            c10::toString(item.tensor.scalar_type()), c10::toString(x.scalar_type()));
+  D2D_CHECK(item.tensor.scalar_type() == x.scalar_type(), "[{}] '{}': got {}, must be {} like x", place,
+            item.name, c10::toString(item.tensor.scalar_type()), c10::toString(x.scalar_type()));
   D2D_CHECK(item.tensor.device() == x.device(), "[{}] '{}': is on {}, must be on {} like x", place, item.name,
             item.tensor.device().str(), x.device().str());
 }
@@ -43,15 +43,16 @@ void check_mlp(const char* place, const torch::Tensor& x, const MlpWeights& w) {
   if (w.b2.defined()) check_tensor(place, {"b2", w.b2}, x, {d_out});
 }
 
-void check_expert_mlp(const char* place, const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
+void check_expert_mlp(const char* place, const torch::Tensor& x, const torch::Tensor& mask,
+                      const MlpWeights& w) {
   check_mlp(place, x, w);
   D2D_CHECK(mask.defined() && mask.dim() == 2 && mask.size(0) == x.size(0),
             "[{}] 'mask': got {}, must be [{}, experts]", place,
             mask.defined() ? format("shape {}", mask.sizes().vec()) : "nothing", x.size(0));
   D2D_CHECK(mask.scalar_type() == at::kBool, "[{}] 'mask': got {}, must be bool", place,
             c10::toString(mask.scalar_type()));
-  D2D_CHECK(mask.device() == x.device(), "[{}] 'mask': is on {}, must be on {} like x", place, mask.device().str(),
-            x.device().str());
+  D2D_CHECK(mask.device() == x.device(), "[{}] 'mask': is on {}, must be on {} like x", place,
+            mask.device().str(), x.device().str());
   const int64_t experts = mask.size(1);
   D2D_CHECK(experts > 0 && w.hidden() % experts == 0,
             "[{}] 'mask': got {} experts, must be a divisor of the {} neurons", place, experts, w.hidden());

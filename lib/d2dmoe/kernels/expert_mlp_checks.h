@@ -8,7 +8,8 @@ namespace d2dmoe::kernels {
 /// @param place  what messages begin with: the operation's name
 void check_mlp(const char* place, const torch::Tensor& x, const MlpWeights& w);
 /// The same, and mask is [N, E] bool on x's device with E a divisor of F.
-void check_expert_mlp(const char* place, const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
+void check_expert_mlp(const char* place, const torch::Tensor& x, const torch::Tensor& mask,
+                      const MlpWeights& w);
 
 /// Whether autograd will want this call's history.
 bool wants_gradient(const torch::Tensor& x, const MlpWeights& w);

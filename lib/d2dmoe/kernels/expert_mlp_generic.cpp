@@ -9,8 +9,8 @@ torch::Tensor expert_mlp_generic(const torch::Tensor& x, const torch::Tensor& ma
   check_expert_mlp("expert_mlp", x, mask, w);
   const int64_t experts = mask.size(1), size = w.hidden() / experts;
   // Of the transposed mask, nonzero gives the pairs by expert, rows ascending.
-  const torch::Tensor rows = mask.t().nonzero().select(1, 1);                   // [pairs]
-  const torch::Tensor counts = mask.sum(0).to(at::kCPU).contiguous();           // [E]
+  const torch::Tensor rows = mask.t().nonzero().select(1, 1);          // [pairs]
+  const torch::Tensor counts = mask.sum(0).to(at::kCPU).contiguous();  // [E]
   // Half-precision outputs of many experts are added in float32: each addition would round again.
   torch::Tensor y = at::zeros({x.size(0), w.d_out()}, x.options().dtype(at::kFloat));
   const auto of_expert = [&](const torch::Tensor& t, int64_t e) {

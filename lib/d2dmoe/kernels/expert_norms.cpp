@@ -20,19 +20,21 @@ torch::Tensor expert_grams(const MlpWeights& w, int64_t experts) {
 }
 
 torch::Tensor expert_norms(const torch::Tensor& h, const torch::Tensor& grams) {
-  D2D_CHECK(grams.defined() && grams.dim() == 3 && grams.size(1) == grams.size(2) && grams.scalar_type() == at::kFloat,
+  D2D_CHECK(grams.defined() && grams.dim() == 3 && grams.size(1) == grams.size(2) &&
+                grams.scalar_type() == at::kFloat,
             "[expert_norms] 'grams': must be [experts, size, size] float32");
   const int64_t experts = grams.size(0), size = grams.size(1);
   D2D_CHECK(h.defined() && h.dim() == 2 && h.size(1) == experts * size,
-            "[expert_norms] 'h': got {}, must be [rows, {}]", h.defined() ? format("shape {}", h.sizes().vec()) : "nothing",
-            experts * size);
-  const int64_t rows = h.size(0), block = std::max<int64_t>(1, kBlockFloats / std::max<int64_t>(1, h.size(1)));
+            "[expert_norms] 'h': got {}, must be [rows, {}]",
+            h.defined() ? format("shape {}", h.sizes().vec()) : "nothing", experts * size);
+  const int64_t rows = h.size(0),
+                block = std::max<int64_t>(1, kBlockFloats / std::max<int64_t>(1, h.size(1)));
   torch::Tensor norms = at::empty({rows, experts}, grams.options());
   for (int64_t first = 0; first < rows; first += block) {
     const int64_t count = std::min(block, rows - first);
     const torch::Tensor he =
         h.narrow(0, first, count).to(at::kFloat).view({count, experts, size}).transpose(0, 1);  // [E, n, S]
-    const torch::Tensor squares = at::bmm(he, grams).mul_(he).sum(2);                             // [E, n]
+    const torch::Tensor squares = at::bmm(he, grams).mul_(he).sum(2);                           // [E, n]
     norms.narrow(0, first, count).copy_(squares.clamp_min_(0).sqrt_().t());
   }
   return norms;

@@ -45,7 +45,9 @@ torch::Tensor masked_dense_mlp(const torch::Tensor& x, const torch::Tensor& mask
     h = activate(h, w.activation);
     if (up.defined()) h = h * up;
     const int64_t experts = mask.size(1);
-    h = h.view({x.size(0), experts, w.hidden() / experts}).masked_fill(mask.logical_not().unsqueeze(-1), 0).flatten(1);
+    h = h.view({x.size(0), experts, w.hidden() / experts})
+            .masked_fill(mask.logical_not().unsqueeze(-1), 0)
+            .flatten(1);
   }
   return w.b2.defined() ? at::addmm(w.b2, h, w.w2t) : at::mm(h, w.w2t);
 }

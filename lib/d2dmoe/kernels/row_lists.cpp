@@ -6,7 +6,8 @@
 namespace d2dmoe::kernels {
 namespace {
 
-// Calls f(e) for every chosen expert of a row. Masks are mostly zero: eight experts are skipped by one comparison.
+// Calls f(e) for every chosen expert of a row. Masks are mostly zero: eight experts are skipped by one
+// comparison.
 template <class F>
 void for_each_chosen(const uint8_t* row, int64_t experts, F f) {
   int64_t e = 0;
@@ -25,8 +26,8 @@ void for_each_chosen(const uint8_t* row, int64_t experts, F f) {
 
 void build_row_lists(const uint8_t* mask, int64_t rows, int64_t experts, RowLists& lists) {
   lists.offsets.assign(static_cast<size_t>(experts) + 2, 0);
-  // Counted two places ahead, so that after the running sum offsets[e + 1] is where expert e's next row goes, and
-  // after the fill it is where expert e ends.
+  // Counted two places ahead, so that after the running sum offsets[e + 1] is where expert e's next row goes,
+  // and after the fill it is where expert e ends.
   int32_t* next = lists.offsets.data() + 1;
   for (int64_t n = 0; n < rows; ++n)
     for_each_chosen(mask + n * experts, experts, [&](int64_t e) { ++lists.offsets[e + 2]; });

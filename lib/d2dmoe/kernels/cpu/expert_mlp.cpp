@@ -12,10 +12,11 @@
 namespace d2dmoe::kernels::cpu {
 namespace {
 
-// Rows that one pass over the experts takes: many, because each pass reads the weights once, but few enough that x and
-// y of the block (1.5 KiB each per row at D 384) stay near the core.
+// Rows that one pass over the experts takes: many, because each pass reads the weights once, but few enough
+// that x and y of the block (1.5 KiB each per row at D 384) stay near the core.
 constexpr int64_t kBlockRows = 1024;
-// Rows of one expert that are projected before they are added up: their activations stay in the first-level cache.
+// Rows of one expert that are projected before they are added up: their activations stay in the first-level
+// cache.
 constexpr int64_t kChunkRows = 12;
 
 void start_rows(const ExpertMlpArgs& a, int64_t first, int64_t last) {

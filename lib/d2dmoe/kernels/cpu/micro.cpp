@@ -36,14 +36,17 @@ const Micro& choose() {
     if (std::string(sets.list[i]->name) == wanted) return *sets.list[i];
     names += (i ? ", " : "") + std::string(sets.list[i]->name);
   }
-  D2D_CHECK(false, "[kernels] 'D2DMOE_ISA': got '{}', this processor has {}. Hint: unset it for the fastest", wanted,
-            names);
+  D2D_CHECK(false, "[kernels] 'D2DMOE_ISA': got '{}', this processor has {}. Hint: unset it for the fastest",
+            wanted, names);
 }
 
 }  // namespace
 
-// Looked up at every call: a test changes the environment within one process, and one getenv per layer costs nothing.
-const Micro& micro() { return choose(); }
+// Looked up at every call: a test changes the environment within one process, and one getenv per layer costs
+// nothing.
+const Micro& micro() {
+  return choose();
+}
 
 const Micro* const* available_micros(int* count) {
   *count = available().count;

@@ -1,6 +1,7 @@
-// The micro-kernels, written once for vectors of kWidth floats; each micro_<isa>.cpp defines kWidth and kTile and
-// compiles this text with its own instruction set. Only <cstdint> is included and everything is in an unnamed
-// namespace: no inline function of another header may be compiled here with instructions that the machine lacks.
+// The micro-kernels, written once for vectors of kWidth floats; each micro_<isa>.cpp defines kWidth and kTile
+// and compiles this text with its own instruction set. Only <cstdint> is included and everything is in an
+// unnamed namespace: no inline function of another header may be compiled here with instructions that the
+// machine lacks.
 #include "d2dmoe/kernels/cpu/micro.h"
 
 namespace d2dmoe::kernels::cpu {
@@ -11,9 +12,15 @@ typedef float VecMem __attribute__((vector_size(kWidth * sizeof(float)), aligned
 typedef float Vec4 __attribute__((vector_size(16)));
 typedef float Vec4Mem __attribute__((vector_size(16), aligned(4), may_alias));
 
-inline Vec load(const float* p) { return *reinterpret_cast<const VecMem*>(p); }
-inline void store(float* p, Vec v) { *reinterpret_cast<VecMem*>(p) = v; }
-inline Vec broadcast(float v) { return v - Vec{}; }
+inline Vec load(const float* p) {
+  return *reinterpret_cast<const VecMem*>(p);
+}
+inline void store(float* p, Vec v) {
+  *reinterpret_cast<VecMem*>(p) = v;
+}
+inline Vec broadcast(float v) {
+  return v - Vec{};
+}
 
 inline Vec load_part(const float* p, int64_t n) {
   Vec v = {};
@@ -71,7 +78,8 @@ inline void project_tile(const float* const* x, int64_t d_in, const float* const
 }
 
 template <int R>
-void project_rows(const float* const* x, int64_t d_in, const float* w, const float* b, int64_t neurons, float* z) {
+void project_rows(const float* const* x, int64_t d_in, const float* w, const float* b, int64_t neurons,
+                  float* z) {
   for (int64_t i = 0; i < neurons; i += 4) {
     const int64_t left = neurons - i < 4 ? neurons - i : 4;
     const float* rows[4];
@@ -88,8 +96,8 @@ void project_rows(const float* const* x, int64_t d_in, const float* w, const flo
   }
 }
 
-void project(const float* const* x, int64_t rows, int64_t d_in, const float* w, const float* b, int64_t neurons,
-             float* z) {
+void project(const float* const* x, int64_t rows, int64_t d_in, const float* w, const float* b,
+             int64_t neurons, float* z) {
   while (rows >= kTile) {
     project_rows<kTile>(x, d_in, w, b, neurons, z);
     x += kTile, z += kTile * neurons, rows -= kTile;
@@ -148,7 +156,8 @@ inline void add_listed_columns(float* y, int64_t c, int64_t d_out, const float* 
   for (int v = 0; v < V; ++v) store(y + c + v * kWidth, acc[v]);
 }
 
-void add_listed(float* y, int64_t d_out, const float* h, const float* w2t, const int32_t* list, int64_t count) {
+void add_listed(float* y, int64_t d_out, const float* h, const float* w2t, const int32_t* list,
+                int64_t count) {
   int64_t c = 0;
   for (; c + 8 * kWidth <= d_out; c += 8 * kWidth) add_listed_columns<8>(y, c, d_out, h, w2t, list, count);
   for (; c + kWidth <= d_out; c += kWidth) add_listed_columns<1>(y, c, d_out, h, w2t, list, count);
@@ -168,8 +177,8 @@ inline int64_t list_nonzero(const float* h, int64_t neurons, int32_t* list) {
   return count;
 }
 
-void accumulate(float* const* y, int64_t rows, int64_t d_out, const float* h, const float* w2t, int64_t neurons,
-                int32_t* scratch) {
+void accumulate(float* const* y, int64_t rows, int64_t d_out, const float* h, const float* w2t,
+                int64_t neurons, int32_t* scratch) {
   while (rows > 0) {
     const int64_t here = rows < kTile ? rows : kTile;
     int64_t active = 0;
@@ -179,7 +188,8 @@ void accumulate(float* const* y, int64_t rows, int64_t d_out, const float* h, co
       add_rows<kTile>(y, d_out, h, w2t, neurons);
     } else {
       for (int64_t r = 0; r < here; ++r)
-        add_listed(y[r], d_out, h + r * neurons, w2t, scratch, list_nonzero(h + r * neurons, neurons, scratch));
+        add_listed(y[r], d_out, h + r * neurons, w2t, scratch,
+                   list_nonzero(h + r * neurons, neurons, scratch));
     }
     y += here, h += here * neurons, rows -= here;
   }
@@ -188,12 +198,16 @@ void accumulate(float* const* y, int64_t rows, int64_t d_out, const float* h, co
 // METHOD.md §1; tanh-GELU: 0.5 z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))).
 inline float activate_one(float z, Activation activation) {
   switch (activation) {
-    case Activation::relu: return z < 0 ? 0.0f : z;
-    case Activation::gelu_erf: return 0.5f * z * (1.0f + __builtin_erff(z * 0.70710678118654752f));
+    case Activation::relu:
+      return z < 0 ? 0.0f : z;
+    case Activation::gelu_erf:
+      return 0.5f * z * (1.0f + __builtin_erff(z * 0.70710678118654752f));
     case Activation::gelu_tanh:
       return 0.5f * z * (1.0f + __builtin_tanhf(0.79788456080286536f * (z + 0.044715f * z * z * z)));
-    case Activation::silu: return z / (1.0f + __builtin_expf(-z));
-    case Activation::tanh: return __builtin_tanhf(z);
+    case Activation::silu:
+      return z / (1.0f + __builtin_expf(-z));
+    case Activation::tanh:
+      return __builtin_tanhf(z);
   }
   return z;
 }

@@ -3,8 +3,14 @@
 
 namespace d2dmoe::kernels::cuda {
 
-bool available() { return false; }
-size_t workspace_bytes(const ExpertMlpArgs&) { return 0; }
-const char* expert_mlp(const ExpertMlpArgs&, void*, void*) { return "the CUDA kernels are not part of this build"; }
+bool available() {
+  return false;
+}
+size_t workspace_bytes(const ExpertMlpArgs&) {
+  return 0;
+}
+const char* expert_mlp(const ExpertMlpArgs&, void*, void*) {
+  return "the CUDA kernels are not part of this build";
+}
 
 }  // namespace d2dmoe::kernels::cuda

@@ -1,0 +1,72 @@
+#include "d2dmoe/cluster/balanced.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "d2dmoe/cluster/divisors.h"
+#include "d2dmoe/cluster/exchange.h"
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/random.h"
+
+namespace d2dmoe::cluster {
+namespace {
+
+std::vector<int32_t> random_assignment(int64_t items, int64_t clusters, uint64_t seed) {
+  std::vector<int32_t> assignment(static_cast<size_t>(items));
+  const std::vector<int64_t> order = Rng(seed).permutation(items);
+  for (int64_t place = 0; place < items; ++place)
+    assignment[order[place]] = static_cast<int32_t>(place / (items / clusters));
+  return assignment;
+}
+
+// Clusters numbered by their first item: one partition has one numbering.
+std::vector<int64_t> numbered(const std::vector<int32_t>& assignment, int64_t clusters) {
+  std::vector<int64_t> number(static_cast<size_t>(clusters), -1), result;
+  result.reserve(assignment.size());
+  int64_t next = 0;
+  for (const int32_t c : assignment) {
+    if (number[c] < 0) number[c] = next++;
+    result.push_back(number[c]);
+  }
+  return result;
+}
+
+}  // namespace
+
+BalancedResult balanced_clusters(const torch::Tensor& gram, const BalancedOptions& options) {
+  D2D_CHECK(gram.defined() && gram.dim() == 2 && gram.size(0) == gram.size(1) && gram.size(0) > 0,
+            "[balanced clusters] 'gram': got {}, must be [items, items]",
+            gram.defined() ? format("shape {}", gram.sizes().vec()) : "nothing");
+  const int64_t items = gram.size(0), clusters = options.clusters;
+  D2D_CHECK(items < std::numeric_limits<int32_t>::max(), "[balanced clusters] 'gram': {} items are too many",
+            items);
+  check_divides("balanced clusters", "clusters", clusters, items);
+  D2D_CHECK_USAGE(options.restarts > 0, "[balanced clusters] 'restarts': got {}, must be positive",
+                  options.restarts);
+  D2D_CHECK_USAGE(options.max_sweeps >= 0, "[balanced clusters] 'max_sweeps': got {}, must be 0 or more",
+                  options.max_sweeps);
+  const torch::Tensor inner = gram.detach().to(at::kCPU, at::kFloat).contiguous();
+  D2D_CHECK(inner.isfinite().all().item<bool>(),
+            "[balanced clusters] 'gram': holds NaN or infinity. Hint: are the weights finite?");
+
+  const double trace = inner.diagonal().sum(at::kDouble).item<double>();
+  BalancedResult best;
+  best.objective = std::numeric_limits<double>::infinity();
+  for (int64_t restart = 0; restart < options.restarts; ++restart) {
+    const uint64_t seed = derive_seed(options.seed, "balanced clusters", static_cast<uint64_t>(restart));
+    Exchange exchange(inner.const_data_ptr<float>(), items, clusters,
+                      random_assignment(items, clusters, seed));
+    int64_t sweeps = 0;
+    while (sweeps < options.max_sweeps) {
+      ++sweeps;
+      if (exchange.sweep() == 0) break;
+    }
+    const double objective = trace - exchange.within() / static_cast<double>(items / clusters);
+    if (objective < best.objective) best = {numbered(exchange.assignment(), clusters), objective, sweeps};
+  }
+  return best;
+}
+
+}  // namespace d2dmoe::cluster

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace d2dmoe::cluster {
+
+/// A balanced partition that is improved by swapping two items of different clusters.
+///
+/// With A[i][c] = sum of gram(i, j) over j in c, swapping i of cluster a and j of cluster b raises the sum of
+/// inner products within clusters by
+///   2 (A[i][b] + A[j][a] - A[i][a] - A[j][b] - 2 gram(i, j) + gram(i, i) + gram(j, j)),
+/// and a swap changes two columns of A: every candidate costs a few operations, never a distance.
+class Exchange {
+ public:
+  /// @param gram        [items, items] float32, symmetric; has to outlive the object
+  /// @param assignment  cluster of each item, all clusters equally large
+  Exchange(const float* gram, int64_t items, int64_t clusters, std::vector<int32_t> assignment);
+
+  /// One pass over all items. Blocks of items look for their best partner in parallel against the same state,
+  /// then the found swaps are made one after another where they still gain: the result does not depend on the
+  /// threads.
+  /// @return  swaps made
+  int64_t sweep();
+  /// Sum over clusters of gram(i, j) over all ordered pairs of their items, computed afresh.
+  double within() const;
+  const std::vector<int32_t>& assignment() const { return assignment_; }
+
+ private:
+  struct Candidate {
+    int32_t partner = -1;
+    float gain = 0;  // half of the formula above
+  };
+  void refresh();
+  Candidate best_partner(int64_t i) const;
+  float gain(int64_t i, int64_t j) const;
+  void swap(int64_t i, int64_t j);
+
+  const float* gram_;
+  int64_t items_, clusters_;
+  std::vector<int32_t> assignment_;
+  std::vector<float> sums_;  // [clusters, items]: A transposed
+  std::vector<float> own_;   // [items]: gram(i, i) - A[i][cluster of i]
+  std::vector<float> diag_;  // [items]
+  float least_gain_ = 0;
+};
+
+}  // namespace d2dmoe::cluster

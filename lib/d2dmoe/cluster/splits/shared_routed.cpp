@@ -1,0 +1,31 @@
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "d2dmoe/cluster/similarity.h"
+#include "d2dmoe/cluster/splits/registry.h"
+
+namespace d2dmoe::cluster {
+
+Split shared_routed_split(const SplitInput& input, const config::SplitOptions& options) {
+  const int64_t experts = input.experts, size = input.weights.hidden() / experts;
+  // At least one expert is shared, and one is left to be routed.
+  const auto wanted = static_cast<int64_t>(std::lround(options.shared_share * static_cast<double>(experts)));
+  const int64_t shared = std::min(std::max<int64_t>(1, wanted), experts - 1);
+  const torch::Tensor by_rate =
+      input.rate.to(at::kCPU).argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true);  // [F]
+  const torch::Tensor always = by_rate.narrow(0, 0, shared * size);
+  const torch::Tensor rest = std::get<0>(by_rate.narrow(0, shared * size, (experts - shared) * size).sort());
+
+  const torch::Tensor similarity =
+      mixed_cosines(input.weights.w1.to(at::kCPU), input.coactivation.to(at::kCPU), options.mix);
+  Split split = clustered_split(similarity.index_select(0, rest).index_select(1, rest), experts - shared,
+                                input.seed, options);
+  split.permutation = at::cat({always, rest.index_select(0, split.permutation)});
+  split.experts = experts;
+  split.shared = shared;
+  return split;
+}
+
+}  // namespace d2dmoe::cluster

@@ -1,0 +1,53 @@
+#include "d2dmoe/kernels/break_even.h"
+
+#include <thread>
+
+#include "kernels/mlp_cases.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::kernels;
+using test::MlpCase;
+
+TEST_CASE("break-even: measured once, the same for every thread that asks") {
+  torch::manual_seed(15);
+  const MlpCase c{.rows = 16, .d_in = 64, .size = 16, .experts = 8, .d_out = 64};
+  const auto w = test::random_weights(c);
+  const double share = break_even_share(w, c.experts, 16);
+  CHECK(share >= 0);
+  CHECK(share <= 2);
+  std::vector<double> seen(4);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < seen.size(); ++i)
+    threads.emplace_back([&, i] { seen[i] = break_even_share(w, c.experts, 9 + static_cast<int64_t>(i)); });
+  for (auto& thread : threads) thread.join();
+  for (const double other : seen) CHECK(other == share);  // 9 … 12 rows: the bucket of 16
+}
+
+TEST_CASE("break-even: leaves the random generators alone") {
+  const MlpCase c{.rows = 4, .d_in = 48, .size = 4, .experts = 4, .d_out = 48};
+  const auto w = test::random_weights(c);
+  torch::manual_seed(16);
+  const auto want = torch::randn({3});
+  torch::manual_seed(16);
+  break_even_share(w, c.experts, 3);
+  CHECK(torch::equal(torch::randn({3}), want));
+}
+
+TEST_CASE("break-even: the automatic path computes the same function either way") {
+  torch::manual_seed(17);
+  const MlpCase c{.rows = 40, .d_in = 64, .size = 8, .experts = 16, .d_out = 64};
+  auto w = test::random_weights(c);
+  const auto x = torch::randn({c.rows, c.d_in});
+  for (const double share : {0.0, 0.02, 0.3, 0.9, 1.0}) {
+    INFO("share " << share);
+    const auto mask = test::random_mask(c, share);
+    bool dense = false;
+    const auto y = expert_mlp_auto(x, mask, w, &dense);
+    CHECK(test::difference(y, expert_mlp_reference(x, mask, w), test::rounding_bound(x, w)) == "");
+    if (share == 0) CHECK_FALSE(dense);
+    if (share == 1) CHECK(dense);
+  }
+  CHECK(expert_mlp_auto(x.slice(0, 0, 0), torch::ones({0, 16}, torch::kBool), w, nullptr).size(0) == 0);
+  w.w1.requires_grad_();
+  CHECK(expert_mlp_auto(x, test::random_mask(c, 0.1), w, nullptr).requires_grad());
+}
