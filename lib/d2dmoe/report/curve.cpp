@@ -1,0 +1,380 @@
+#include "d2dmoe/report/curve.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "d2dmoe/core/format.h"
+#include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/report/json_access.h"
+#include "d2dmoe/report/png_canvas.h"
+#include "d2dmoe/report/svg_canvas.h"
+
+namespace d2dmoe::report {
+namespace {
+
+constexpr double kPictureWidth = 900, kPictureHeight = 480;
+constexpr double kPoint = 0.01;  // "within one point of dense"
+constexpr double kCutBelow =
+    0.12;  // points further below dense than this are cut off: the picture is about the top
+
+bool is_share(const std::string& metric) {
+  return metric != "loss";
+}
+
+std::string metric_of(const std::vector<Curve>& curves) {
+  for (const Curve& curve : curves) {
+    for (const Json& point : curve.points) return text_of(point, "metric", "accuracy");
+  }
+  return "accuracy";
+}
+
+std::string metric_title(const std::string& metric) {
+  if (metric == "loss") return "Task loss";
+  const std::string name = metric == "macro_f1"  ? "Macro F1"
+                           : metric == "mcc"     ? "Matthews correlation"
+                           : metric == "pearson" ? "Pearson correlation"
+                                                 : "Accuracy";
+  return name + " (%)";
+}
+
+std::string score_text(double score, const std::string& metric) {
+  if (!std::isfinite(score)) return "–";
+  return is_share(metric) ? format("{:.2f} %", 100 * score) : format("{:.4f}", score);
+}
+
+std::string percent(double share, int digits) {
+  return std::isfinite(share) ? format("{:.{}f} %", 100 * share, digits) : "–";
+}
+
+/// Points of one selection rule: a sweep may hold several.
+using Group = std::vector<const Json*>;
+
+std::map<std::string, Group> by_rule(const Json& points) {
+  std::map<std::string, Group> groups;
+  for (const Json& point : points) groups[text_of(point, "rule", "dynamic_k")].push_back(&point);
+  return groups;
+}
+
+/// A series of `points`, by what `x_of` says, sorted by it.
+template <class F>
+Series series_of(const std::string& name, size_t color, const Group& points, F&& x_of) {
+  Series s;
+  s.name = name;
+  s.color = color;
+  std::vector<size_t> order(points.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::vector<double> x;
+  for (const Json* point : points) x.push_back(x_of(*point));
+  // NaN last: comparing with it would be no order.
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return std::isnan(x[b]) ? !std::isnan(x[a]) : x[a] < x[b]; });
+  for (const size_t i : order) {
+    const Json& point = *points[i];
+    const auto interval = interval_of(point);
+    s.x.push_back(x[i]);
+    s.y.push_back(number_of(point, "score"));
+    s.low.push_back(interval ? interval->first : NAN);
+    s.high.push_back(interval ? interval->second : NAN);
+    s.hollow.push_back(member(point, "within_noise").is_boolean() && !is_true(point, "within_noise"));
+  }
+  return s;
+}
+
+double time_ratio(const Json& point, double batch) {
+  for (const Json& entry : member(point, "time")) {
+    if (number_of(entry, "batch") == batch) return number_of(entry, "ratio");
+  }
+  return NAN;
+}
+
+/// Batch sizes that were timed, ascending.
+std::vector<double> timed_batches(const Json& points) {
+  std::vector<double> batches;
+  for (const Json& point : points) {
+    for (const Json& entry : member(point, "time")) {
+      const double batch = number_of(entry, "batch");
+      if (std::isfinite(batch) && std::isfinite(number_of(entry, "ratio"))) batches.push_back(batch);
+    }
+  }
+  std::sort(batches.begin(), batches.end());
+  batches.erase(std::unique(batches.begin(), batches.end()), batches.end());
+  return batches;
+}
+
+std::vector<Baseline> baselines_of(const std::vector<Curve>& curves, const std::string& metric) {
+  std::vector<Baseline> baselines;
+  for (size_t i = 0; i < curves.size(); ++i) {
+    const double score = number_of(curves[i].dense, "score");
+    if (!std::isfinite(score)) continue;
+    const bool known =
+        std::any_of(baselines.begin(), baselines.end(), [&](const Baseline& b) { return b.y == score; });
+    if (known) continue;
+    Baseline baseline{"dense " + score_text(score, metric), score, {}, {}, {}};
+    if (const auto interval = interval_of(curves[i].dense)) {
+      baseline.low = interval->first;
+      baseline.high = interval->second;
+    }
+    baselines.push_back(baseline);
+    if (baselines.size() > 1) {  // dense lines that differ belong to their sweeps
+      baselines.back().color = i;
+      baselines.back().name = curves[i].name + ", " + baselines.back().name;
+    }
+  }
+  return baselines;
+}
+
+/// Everything that the charts share: the quality axis.
+LineChart quality_chart(const std::vector<Curve>& curves) {
+  LineChart chart;
+  const std::string metric = metric_of(curves);
+  chart.y_title = metric_title(metric);
+  chart.y_unit = is_share(metric) ? Unit::percent : Unit::plain;
+  chart.baselines = baselines_of(curves, metric);
+  if (is_share(metric)) {
+    chart.least_y_span = 0.02;
+    double lowest = INFINITY;
+    for (const Baseline& b : chart.baselines) lowest = std::min(lowest, b.y);
+    if (std::isfinite(lowest)) chart.y_cut = lowest - kCutBelow;
+  }
+  return chart;
+}
+
+std::string share_text(double share) {
+  return percent(share, share < 0.0995 ? 1 : 0);
+}
+
+/// Callouts name the headline point of a single sweep.
+void add_callout(LineChart& chart, const Curve& curve, const char* key, const std::string& of) {
+  const int64_t index = headline_point(curve.dense, curve.points);
+  if (index < 0) return;
+  const Json& point = curve.points[static_cast<size_t>(index)];
+  const double x = number_of(point, key), score = number_of(point, "score");
+  if (!std::isfinite(x)) return;
+  chart.callout = Callout{{x, score}, format("{:.1f} % at {} of the {}", 100 * score, share_text(x), of)};
+}
+
+}  // namespace
+
+const char* const kCurveRemark =
+    "Bands: 95 % bootstrap intervals on the measured split. Filled: within the noise of the dense model; "
+    "hollow: outside.";
+
+int64_t headline_point(const Json& dense, const Json& points) {
+  const double baseline = number_of(dense, "score");
+  int64_t best = -1;
+  double least = INFINITY;
+  for (size_t i = 0; i < points.size(); ++i) {
+    if (!is_share(text_of(points[i], "metric", "accuracy"))) continue;
+    const double score = number_of(points[i], "score");
+    const double flops = number_of(points[i], "flops_share");
+    const double cost = std::isfinite(flops) ? flops : number_of(points[i], "executed_share");
+    // The slack is for scores such as 0.9225 - 0.01, which binary fractions miss by a hair.
+    if (score >= baseline - kPoint - 1e-9 && cost < least) {
+      least = cost;
+      best = static_cast<int64_t>(i);
+    }
+  }
+  return best;
+}
+
+std::vector<LineChart> curve_charts(const std::vector<Curve>& curves) {
+  LineChart experts = quality_chart(curves), cost = quality_chart(curves);
+  experts.title = "Quality by executed experts";
+  experts.x_title = "executed experts (% of all, log scale)";
+  experts.x_unit = Unit::percent;
+  experts.x_log = true;
+  experts.x_to = 1.0;
+  cost.title = "Quality by cost of the whole model";
+  cost.x_unit = Unit::percent;
+  cost.x_from = 0.0;
+  cost.x_to = 1.0;
+  const bool single = curves.size() == 1;
+  size_t color = 0;
+  bool timed = false;
+  for (const Curve& curve : curves) {
+    const auto groups = by_rule(curve.points);
+    for (const auto& [rule, group] : groups) {
+      const std::string name = single ? rule : groups.size() > 1 ? curve.name + ", " + rule : curve.name;
+      const auto share = [](const char* key) {
+        return [key](const Json& point) { return number_of(point, key); };
+      };
+      experts.series.push_back(series_of(name, color, group, share("executed_share")));
+      cost.series.push_back(
+          series_of(single && groups.size() == 1 ? "FLOPs" : name, color, group, share("flops_share")));
+      ++color;
+    }
+    if (!single || groups.size() != 1) continue;
+    for (const double batch : timed_batches(curve.points)) {
+      Series time = series_of(format("time, batch {}", batch), color++, groups.begin()->second,
+                              [&](const Json& point) { return time_ratio(point, batch); });
+      time.low.clear();  // the same intervals again would only cover the picture
+      time.high.clear();
+      cost.series.push_back(std::move(time));
+      timed = true;
+    }
+  }
+  cost.x_title = timed ? "FLOPs and time (% of the dense model)" : "FLOPs (% of the dense model)";
+  if (single) {
+    add_callout(experts, curves[0], "executed_share", "experts");
+    add_callout(cost, curves[0], "flops_share", "FLOPs");
+  }
+  return {experts, cost};
+}
+
+LineChart time_chart(const std::vector<Curve>& curves) {
+  LineChart chart = quality_chart(curves);
+  chart.title = "Quality by measured time";
+  chart.x_title = "time (% of the dense model, same process, alternating runs)";
+  chart.x_unit = Unit::percent;
+  chart.x_from = 0.0;
+  chart.x_to = 1.0;
+  const std::vector<std::vector<double>> dashes = {{}, {7, 3}, {2, 3}, {9, 3, 2, 3}};
+  for (size_t i = 0; i < curves.size(); ++i) {
+    const std::vector<double> batches = timed_batches(curves[i].points);
+    Group all;
+    for (const Json& point : curves[i].points) all.push_back(&point);
+    for (size_t b = 0; b < batches.size(); ++b) {
+      Series s = series_of(format("{}, batch {}", curves[i].name, batches[b]), i, all,
+                           [&](const Json& point) { return time_ratio(point, batches[b]); });
+      s.low.clear();
+      s.high.clear();
+      s.dash = dashes[b % dashes.size()];
+      chart.series.push_back(std::move(s));
+    }
+  }
+  return chart;
+}
+
+void draw_charts(Canvas& canvas, std::vector<LineChart> charts, const std::string& remark, double width,
+                 double height) {
+  constexpr double kMargin = 14, kGap = 22, kRemark = 24;
+  canvas.rect({0, 0, width, height}, kPaper);
+  const double count = static_cast<double>(std::max<size_t>(1, charts.size()));
+  const double each = (width - 2 * kMargin - (count - 1) * kGap) / count;
+  int rows = 0;
+  for (const LineChart& chart : charts) rows = std::max(rows, legend_rows(chart, each));
+  double x = kMargin;
+  for (LineChart& chart : charts) {
+    chart.legend_rows = rows;
+    draw(canvas, chart, {x, kMargin - 2, each, height - kMargin - kRemark});
+    x += each + kGap;
+  }
+  canvas.text({kMargin, height - 11}, remark, {11, kMuted});
+}
+
+Table point_table(const Json& dense, const Json& points) {
+  const std::string metric = metric_of({{"", dense, points}});
+  const std::vector<double> batches = timed_batches(points);
+  std::vector<Column> columns = {{"rule", false},  {"value"},     {"floor"},         {metric + " [95 %]"},
+                                 {"experts"},      {"FLOPs"},     {"FLOPs, padded"}, {"CLS8"},
+                                 {"weight bytes"}, {"empty rows"}};
+  for (const double batch : batches) columns.push_back({format("time, batch {}", batch)});
+  columns.push_back({"within noise", false});
+  Table table(columns);
+
+  const auto quality = [&](const Json& of) {
+    std::string text = score_text(number_of(of, "score"), metric);
+    if (const auto interval = interval_of(of)) {
+      const double factor = is_share(metric) ? 100 : 1;
+      const int digits = is_share(metric) ? 1 : 3;
+      text +=
+          format(" [{:.{}f}, {:.{}f}]", interval->first * factor, digits, interval->second * factor, digits);
+    }
+    return text;
+  };
+  if (dense.is_object() && !dense.empty()) {
+    std::vector<std::string> row = {"dense", "", "", quality(dense), "", "100 %", "100 %", "", "", ""};
+    row.insert(row.end(), batches.size(), "100 %");
+    row.emplace_back("");
+    table.add_row(std::move(row));
+  }
+  for (const Json& point : points) {
+    const auto plain = [&](const char* key) {
+      const double value = number_of(point, key);
+      return std::isfinite(value) ? format("{:.4g}", value) : std::string("–");
+    };
+    std::vector<std::string> row = {text_of(point, "rule", "dynamic_k"),
+                                    plain("value"),
+                                    plain("floor"),
+                                    quality(point),
+                                    percent(number_of(point, "executed_share"), 1),
+                                    percent(number_of(point, "flops_share"), 1),
+                                    percent(number_of(point, "flops_share_padded"), 1),
+                                    percent(number_of(point, "cls8"), 1),
+                                    percent(number_of(point, "weight_bytes_share"), 1),
+                                    percent(number_of(point, "empty_rows_share"), 1)};
+    for (const double batch : batches) row.push_back(percent(time_ratio(point, batch), 0));
+    const Json& noise = member(point, "within_noise");
+    row.emplace_back(!noise.is_boolean() ? "–" : noise.get<bool>() ? "yes" : "no");
+    table.add_row(std::move(row));
+  }
+  return table;
+}
+
+Table csv_table(const Json& dense, const Json& points) {
+  const std::vector<double> batches = timed_batches(points);
+  const std::vector<const char*> keys = {
+      "score",           "loss", "executed_share",     "flops_share",     "flops_share_padded",
+      "flops_per_token", "cls8", "weight_bytes_share", "empty_rows_share"};
+  std::vector<Column> columns = {{"rule"}, {"value"}, {"floor"},       {"metric"},
+                                 {"low"},  {"high"},  {"within_noise"}};
+  for (const char* key : keys) columns.push_back({key});
+  for (const double batch : batches) {
+    for (const char* what : {"ratio", "p10", "p90", "dense_ms", "routed_ms"}) {
+      columns.push_back({format("time_{}_batch_{}", what, batch)});
+    }
+  }
+  Table table(columns);
+  const auto cell = [](double value) { return std::isfinite(value) ? format("{}", value) : std::string(); };
+  const auto add = [&](const Json& of, const std::string& rule, bool baseline) {
+    const auto interval = interval_of(of);
+    const Json& noise = member(of, "within_noise");
+    std::vector<std::string> row = {rule,
+                                    cell(number_of(of, "value")),
+                                    cell(number_of(of, "floor")),
+                                    text_of(of, "metric", metric_of({{"", dense, points}})),
+                                    interval ? cell(interval->first) : "",
+                                    interval ? cell(interval->second) : "",
+                                    !noise.is_boolean() ? ""
+                                    : noise.get<bool>() ? "true"
+                                                        : "false"};
+    for (const char* key : keys) {
+      const bool one =
+          baseline && (std::string(key) == "flops_share" || std::string(key) == "flops_share_padded");
+      row.push_back(one ? "1" : cell(number_of(of, key)));
+    }
+    for (const double batch : batches) {
+      const Json* found = nullptr;
+      for (const Json& entry : member(of, "time")) {
+        if (number_of(entry, "batch") == batch) found = &entry;
+      }
+      for (const char* what : {"ratio", "p10", "p90", "dense_ms", "routed_ms"}) {
+        row.push_back(found ? cell(number_of(*found, what)) : "");
+      }
+    }
+    table.add_row(std::move(row));
+  };
+  if (dense.is_object() && !dense.empty()) add(dense, "dense", true);
+  for (const Json& point : points) add(point, text_of(point, "rule", "dynamic_k"), false);
+  return table;
+}
+
+void write_curve(const std::filesystem::path& dir, const Json& dense, const Json& points) {
+  const std::vector<Curve> curves = {{"sweep", dense, points}};
+  SvgCanvas svg(kPictureWidth, kPictureHeight, "Quality and cost of dynamic-k selection");
+  PngCanvas png(kPictureWidth, kPictureHeight);
+  for (Canvas* canvas : std::initializer_list<Canvas*>{&svg, &png}) {
+    draw_charts(*canvas, curve_charts(curves), kCurveRemark, kPictureWidth, kPictureHeight);
+  }
+  io::write_file(dir / "curve.svg", svg.str());
+  io::write_file(dir / "curve.png", png.png());
+  io::write_file(dir / "curve.csv", csv_table(dense, points).csv());
+  io::write_file(dir / "table.md",
+                 point_table(dense, points).markdown() +
+                     "\nShares are of the dense model on the same batches; 1 multiply-accumulate = 2 "
+                     "FLOPs; time: median of alternating runs in one process.\n");
+}
+
+}  // namespace d2dmoe::report

@@ -1,0 +1,63 @@
+#include "d2dmoe/report/html_report.h"
+
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <ctime>
+#include <set>
+#include <thread>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/version.h"
+#include "d2dmoe/report/html_text.h"
+#include "d2dmoe/report/sections.h"
+
+namespace d2dmoe::report {
+namespace {
+
+/// Runs of the same name get a number, so that a legend tells them apart.
+void make_names_unique(Runs& runs) {
+  std::set<std::string> taken;
+  for (RunData& run : runs) {
+    const std::string name = run.name;
+    for (int i = 2; !taken.insert(run.name).second; ++i) run.name = format("{} ({})", name, i);
+  }
+}
+
+std::string origin_text(const Runs& runs) {
+  char date[32] = "";
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  if (gmtime_r(&now, &utc)) std::strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", &utc);
+  utsname system{};
+  uname(&system);
+  return format("{} run(s). Written by d2dmoe {} on {} ({} {}, {} hardware threads).", runs.size(), kVersion,
+                date, system.sysname, system.machine, std::thread::hardware_concurrency());
+}
+
+}  // namespace
+
+std::string html_report(const std::vector<std::filesystem::path>& paths) {
+  D2D_CHECK_USAGE(!paths.empty(), "[report] no run was named. Hint: d2dmoe report runs/my_run > report.html");
+  Runs runs;
+  for (const auto& path : paths) runs.push_back(read_run(path));
+  const bool anything =
+      std::any_of(runs.begin(), runs.end(), [](const RunData& run) { return !run.stages.empty(); });
+  D2D_CHECK_USAGE(
+      anything,
+      "[report] '{}': holds no train, train_sparse, convert or sweep_tau folder and is none itself. Hint: "
+      "name the output_dir of a config",
+      paths.front());
+  make_names_unique(runs);
+
+  std::string title = "d2dmoe:";
+  for (const RunData& run : runs) title += (&run == &runs.front() ? " " : ", ") + run.name;
+  std::string body = "<h1>Dense to dynamic-k mixture of experts</h1>\n" + paragraph(origin_text(runs));
+  for (const auto& part : {summary_section, curve_section, sparsity_section, training_section, expert_section,
+                           router_section, config_section, notes_section}) {
+    body += part(runs);
+  }
+  return page(title, body);
+}
+
+}  // namespace d2dmoe::report

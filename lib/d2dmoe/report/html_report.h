@@ -1,0 +1,17 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace d2dmoe::report {
+
+/// One self-contained HTML page about any number of runs: curves of all of them in one picture, tables of the
+/// points, sparsity and losses over training, expert use, router quality, configs. What a run lacks is left
+/// out and named; a file that cannot be read becomes a warning in the page.
+/// @param runs  experiment folders (with train, train_sparse, convert, sweep_tau inside) or single stage
+/// folders
+/// @throws UsageError  no run, a folder that does not exist, or none that holds anything of a run
+std::string html_report(const std::vector<std::filesystem::path>& runs);
+
+}  // namespace d2dmoe::report

@@ -1,0 +1,414 @@
+#include "d2dmoe/report/sections.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "d2dmoe/core/format.h"
+#include "d2dmoe/report/curve.h"
+#include "d2dmoe/report/html_text.h"
+#include "d2dmoe/report/svg_canvas.h"
+
+namespace d2dmoe::report {
+namespace {
+
+constexpr double kWidth = 960;
+constexpr size_t kMostPoints = 800;  // of a line over training: more than pixels
+
+std::vector<Curve> curves_of(const Runs& runs) {
+  std::vector<Curve> curves;
+  for (const RunData& run : runs) {
+    const StageData* sweep = run.stage("sweep_tau");
+    if (sweep && !sweep->points.empty()) curves.push_back({run.name, sweep->dense, sweep->points});
+  }
+  return curves;
+}
+
+std::string heading(const std::string& text) {
+  return "<h3>" + xml_escaped(text) + "</h3>\n";
+}
+
+std::string percent(double share, int digits) {
+  return std::isfinite(share) ? format("{:.{}f} %", 100 * share, digits) : "–";
+}
+std::string plain(double value) {
+  return std::isfinite(value) ? format("{:.4g}", value) : "–";
+}
+
+/// The events of one kind, thinned to what a picture can show.
+std::vector<const Json*> events_of(const StageData& stage, const std::string& kind) {
+  std::vector<const Json*> all, some;
+  for (const Json& event : stage.events) {
+    if (text_of(event, "event") == kind) all.push_back(&event);
+  }
+  const size_t stride = std::max<size_t>(1, (all.size() + kMostPoints - 1) / kMostPoints);
+  for (size_t i = 0; i < all.size(); i += stride) some.push_back(all[i]);
+  if (!all.empty() && some.back() != all.back()) some.push_back(all.back());
+  return some;
+}
+
+/// A value over the steps; `value_of` may give NaN.
+template <class F>
+Series over_steps(const std::string& name, size_t color, const std::vector<const Json*>& events,
+                  F&& value_of) {
+  Series s;
+  s.name = name;
+  s.color = color;
+  s.markers = false;
+  for (const Json* event : events) {
+    s.x.push_back(number_of(*event, "step"));
+    s.y.push_back(value_of(*event));
+  }
+  return s;
+}
+
+bool has_points(const Series& s) {
+  for (size_t i = 0; i < s.y.size(); ++i) {
+    if (std::isfinite(s.x[i]) && std::isfinite(s.y[i])) return true;
+  }
+  return false;
+}
+
+/// Keeps the series that have something to show.
+void add_series(LineChart& chart, Series s) {
+  if (has_points(s)) chart.series.push_back(std::move(s));
+}
+
+std::string chart_figure(const std::string& name, const LineChart& chart, double height) {
+  if (chart.series.empty()) return "";
+  height += 21.0 * std::max(0, legend_rows(chart, kWidth) - 1);
+  return figure(name + ": " + chart.title, kWidth, height, [&](Canvas& canvas) {
+    draw(canvas, chart, {0, 0, kWidth, height});
+  });
+}
+
+double mean_zeros(const Json& event) {
+  double sum = 0;
+  size_t count = 0;
+  for (const Json& site : member(event, "sites")) {
+    const double zeros = number_of(site, "zeros");
+    if (!std::isfinite(zeros)) continue;
+    sum += zeros;
+    ++count;
+  }
+  return count ? sum / static_cast<double>(count) : NAN;
+}
+
+double site_value(const Json& event, const std::string& site, const char* key) {
+  for (const Json& entry : member(event, "sites")) {
+    if (text_of(entry, "site") == site) return number_of(entry, key);
+  }
+  return NAN;
+}
+
+/// Names of the sites in the order of the model.
+std::vector<std::string> site_names(const std::vector<const Json*>& events) {
+  std::vector<std::string> names;
+  for (const Json* event : events) {
+    for (const Json& entry : member(*event, "sites")) {
+      const std::string name = text_of(entry, "site");
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+  }
+  return names;
+}
+
+std::vector<double> numbers_of(const Json& list) {
+  std::vector<double> values;
+  for (const Json& item : list) values.push_back(number_of(item));
+  return values;
+}
+
+/// Per site the use of its experts, most used first, from an object of lists.
+Heatmap use_map(const std::string& title, const std::vector<std::pair<std::string, Json>>& sites) {
+  Heatmap map;
+  map.title = title;
+  map.x_title = "experts of a site, most used first; colour: share of tokens";
+  for (const auto& [name, use] : sites) {
+    std::vector<double> values = numbers_of(use);
+    for (double& value : values) value = std::isfinite(value) ? value : 0;
+    std::sort(values.rbegin(), values.rend());
+    if (values.empty()) continue;
+    map.rows.push_back(name);
+    map.values.push_back(std::move(values));
+  }
+  return map;
+}
+
+std::string map_figure(const std::string& name, const Heatmap& map) {
+  if (map.rows.empty()) return "";
+  const double height = height_for_rows(map.rows.size());
+  return figure(name + ": " + map.title, kWidth, height, [&](Canvas& canvas) {
+    draw(canvas, map, {0, 0, kWidth, height});
+  });
+}
+
+/// "layers.3.ffn" → how its experts were used in the point.
+std::string point_use(const RunData& run, const Json& point) {
+  std::vector<std::pair<std::string, Json>> sites;
+  const Json& use = member(point, "expert_use");
+  if (use.is_object()) {
+    for (const auto& [site, list] : use.items()) sites.emplace_back(site, list);
+  }
+  const std::string at =
+      format("{} {}", text_of(point, "rule", "dynamic_k"), plain(number_of(point, "value")));
+  std::string out = map_figure(run.name, use_map("Expert use at " + at, sites));
+  BarChart bars;
+  bars.title = "Executed experts per site at " + at;
+  bars.x_title = "executed experts (% of the site's)";
+  bars.unit = Unit::percent;
+  const Json& shares = member(point, "executed_share_per_site");
+  if (shares.is_object()) {
+    for (const auto& [site, share] : shares.items()) {
+      bars.names.push_back(site);
+      bars.values.push_back(number_of(share));
+    }
+  }
+  if (bars.names.empty()) return out;
+  const double height = height_for_rows(bars.names.size()) + 6;
+  return out + figure(run.name + ": " + bars.title, kWidth, height, [&](Canvas& canvas) {
+           draw(canvas, bars, {0, 0, kWidth, height});
+         });
+}
+
+std::string regret_table(const Json& conversion) {
+  Table table({{"executed"}, {"metric, routers"}, {"metric, oracle"}, {"regret"}});
+  for (const Json& entry : member(conversion, "regret")) {
+    const double router = number_of(entry, "router_metric"), oracle = number_of(entry, "oracle_metric");
+    table.add_row(
+        {percent(number_of(entry, "executed"), 1), plain(router), plain(oracle), plain(oracle - router)});
+  }
+  return table.empty()
+             ? ""
+             : paragraph("Metric with the routers' choice and with the true norms, at equal cost:") +
+                   table.html();
+}
+
+std::string quality_table(const Json& conversion) {
+  std::vector<double> shares;  // columns: the executed shares of the first site that lists them
+  for (const Json& site : member(conversion, "sites")) {
+    for (const Json& mass : member(member(site, "router"), "captured_norm_mass")) {
+      const double executed = number_of(mass, "executed");
+      if (std::find(shares.begin(), shares.end(), executed) == shares.end() && std::isfinite(executed)) {
+        shares.push_back(executed);
+      }
+    }
+  }
+  std::sort(shares.begin(), shares.end());
+  std::vector<Column> columns = {{"site", false},  {"experts"},    {"size"},
+                                 {"split", false}, {"router MSE"}, {"of the mean"}};
+  for (const double share : shares) columns.push_back({format("mass at {} (oracle)", percent(share, 0))});
+  Table table(columns);
+  for (const Json& site : member(conversion, "sites")) {
+    const Json& router = member(site, "router");
+    std::vector<std::string> row = {text_of(site, "site"),
+                                    plain(number_of(site, "experts")),
+                                    plain(number_of(site, "expert_size")),
+                                    text_of(site, "split", "–"),
+                                    plain(number_of(router, "mse")),
+                                    plain(number_of(router, "mse_of_mean"))};
+    for (const double share : shares) {
+      std::string cell = "–";
+      for (const Json& mass : member(router, "captured_norm_mass")) {
+        if (number_of(mass, "executed") != share) continue;
+        cell = percent(number_of(mass, "router"), 1) + " (" + percent(number_of(mass, "oracle"), 1) + ")";
+      }
+      row.push_back(cell);
+    }
+    table.add_row(std::move(row));
+  }
+  if (table.empty()) return "";
+  return paragraph(
+             "Mean squared error on held-out tokens, beside that of predicting the mean; share of the "
+             "experts' norm "
+             "that the chosen experts hold, beside the oracle's choice of as many.") +
+         table.html();
+}
+
+}  // namespace
+
+std::string summary_section(const Runs& runs) {
+  Table table(
+      {{"run", false}, {"dense"}, {"cheapest within 1 point"}, {"experts"}, {"FLOPs"}, {"time", false}});
+  for (const Curve& curve : curves_of(runs)) {
+    const int64_t index = headline_point(curve.dense, curve.points);
+    const Json point = index < 0 ? Json() : curve.points[static_cast<size_t>(index)];
+    std::string times;
+    for (const Json& entry : member(point, "time")) {
+      times += format("{}batch {}: {}", times.empty() ? "" : ", ", number_of(entry, "batch"),
+                      percent(number_of(entry, "ratio"), 0));
+    }
+    table.add_row({curve.name, percent(number_of(curve.dense, "score"), 2),
+                   percent(number_of(point, "score"), 2), percent(number_of(point, "executed_share"), 1),
+                   percent(number_of(point, "flops_share"), 1), times.empty() ? "–" : times});
+  }
+  return table.empty() ? "" : section("At a glance", table.html());
+}
+
+std::string curve_section(const Runs& runs) {
+  const std::vector<Curve> curves = curves_of(runs);
+  if (curves.empty()) return "";
+  const std::vector<LineChart> charts = curve_charts(curves);
+  int rows = 0;
+  for (const LineChart& chart : charts) rows = std::max(rows, legend_rows(chart, kWidth / 2 - 26));
+  const double height = 450 + 21.0 * rows;
+  std::string out = figure("Quality and cost", kWidth, height, [&](Canvas& canvas) {
+    draw_charts(canvas, charts, kCurveRemark, kWidth, height);
+  });
+  const LineChart time = time_chart(curves);
+  if (curves.size() > 1) out += chart_figure("Time", time, 420);
+  for (const Curve& curve : curves) {
+    out += heading("Points of " + curve.name) + point_table(curve.dense, curve.points).html();
+  }
+  out += paragraph(
+      "Shares are of the dense model on the same batches; 1 multiply-accumulate = 2 FLOPs; time: median of "
+      "alternating runs in one process.");
+  return section("Cost and quality", out);
+}
+
+std::string sparsity_section(const Runs& runs) {
+  std::string out;
+  LineChart means;
+  means.title = "Zero activations, mean over the sites";
+  means.x_title = "step";
+  means.y_title = "zeros (%)";
+  means.y_unit = Unit::percent;
+  means.least_y_span = 0.02;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (const StageData* stage = runs[i].stage("train_sparse")) {
+      add_series(means, over_steps(runs[i].name, i, events_of(*stage, "train"), mean_zeros));
+    }
+  }
+  out += chart_figure("All runs", means, 320);
+  for (const RunData& run : runs) {
+    const StageData* stage = run.stage("train_sparse");
+    if (!stage) continue;
+    const auto events = events_of(*stage, "train");
+    LineChart chart = means;
+    chart.title = "Zero activations per site: " + run.name;
+    chart.series.clear();
+    const std::vector<std::string> names = site_names(events);
+    for (size_t i = 0; i < names.size(); ++i) {
+      Series s =
+          over_steps(names[i], i, events, [&](const Json& e) { return site_value(e, names[i], "zeros"); });
+      if (i >= 7) s.dash = {6, 3};  // the palette repeats
+      add_series(chart, std::move(s));
+    }
+    out += chart_figure(run.name, chart, 360);
+  }
+  return section("Sparsity over training", out);
+}
+
+std::string training_section(const Runs& runs) {
+  std::string out;
+  for (const char* name : {"train", "train_sparse"}) {
+    LineChart loss, penalty, metric;
+    loss.title = format("Task loss, {}", name);
+    loss.y_title = "loss";
+    penalty.title = format("Penalty (mean over the sites), {}", name);
+    penalty.y_title = "penalty, log scale";
+    penalty.y_log = true;
+    metric.title = format("Validation metric, {}", name);
+    loss.x_title = penalty.x_title = metric.x_title = "step";
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const StageData* stage = runs[i].stage(name);
+      if (!stage) continue;
+      const auto steps = events_of(*stage, "train"), validations = events_of(*stage, "eval");
+      const auto value = [](const char* key) { return [key](const Json& e) { return number_of(e, key); }; };
+      add_series(loss, over_steps(runs[i].name, i, steps, [](const Json& e) {
+                   const double task = number_of(e, "task_loss");
+                   return std::isfinite(task) ? task : number_of(e, "loss");
+                 }));
+      add_series(penalty, over_steps(runs[i].name, i, steps, [](const Json& e) {
+                   const double p = number_of(e, "penalty");
+                   return p > 0 ? p : NAN;
+                 }));
+      Series held_out = over_steps(runs[i].name, i, validations, value("value"));
+      held_out.markers = true;
+      add_series(metric, std::move(held_out));
+      for (const Json* e : validations) metric.y_title = text_of(*e, "metric", "metric");
+    }
+    if (metric.y_title != "loss" && !metric.y_title.empty()) {
+      metric.y_unit = Unit::percent;
+      metric.y_title += " (%)";
+      metric.least_y_span = 0.02;
+    }
+    out += chart_figure("Training", loss, 300) + chart_figure("Training", penalty, 300) +
+           chart_figure("Training", metric, 280);
+  }
+  return section("Training", out);
+}
+
+std::string expert_section(const Runs& runs) {
+  std::string out;
+  for (const RunData& run : runs) {
+    std::string one;
+    if (const StageData* sweep = run.stage("sweep_tau"); sweep && !sweep->points.empty()) {
+      const int64_t headline = headline_point(sweep->dense, sweep->points);
+      one += point_use(run, sweep->points[headline < 0 ? 0 : static_cast<size_t>(headline)]);
+    }
+    if (const StageData* convert = run.stage("convert"); convert && one.empty()) {
+      std::vector<std::pair<std::string, Json>> sites;
+      for (const Json& site : member(convert->conversion, "sites")) {
+        sites.emplace_back(text_of(site, "site"), member(site, "expert_use"));
+      }
+      one += map_figure(run.name, use_map("Experts with an output, on calibration tokens", sites));
+    }
+    if (!one.empty()) out += heading(run.name) + one;
+  }
+  return section("Expert use", out);
+}
+
+std::string router_section(const Runs& runs) {
+  std::string out;
+  LineChart loss;
+  loss.title = "Router training loss";
+  loss.x_title = "step";
+  loss.y_title = "MSE, log scale";
+  loss.y_log = true;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (const StageData* convert = runs[i].stage("convert")) {
+      add_series(loss, over_steps(runs[i].name, i, events_of(*convert, "router"), [](const Json& e) {
+                   const double value = number_of(e, "loss");
+                   return value > 0 ? value : NAN;
+                 }));
+    }
+  }
+  out += chart_figure("Routers", loss, 300);
+  for (const RunData& run : runs) {
+    const StageData* convert = run.stage("convert");
+    if (!convert) continue;
+    const std::string one = quality_table(convert->conversion) + regret_table(convert->conversion);
+    if (!one.empty()) out += heading(run.name) + one;
+  }
+  return section("Router quality", out);
+}
+
+std::string config_section(const Runs& runs) {
+  std::string out;
+  for (const RunData& run : runs) {
+    for (const std::string& name : kStages) {
+      const StageData* stage = run.stage(name);
+      if (!stage) continue;
+      if (!stage->config.is_null())
+        out += details(run.name + ": config of " + name, preformatted(stage->config));
+      if (!stage->result.is_object()) continue;
+      Json result = stage->result;
+      for (const char* large : {"points", "dense", "calibrated"}) {
+        if (name == "sweep_tau" && std::string(large) != "calibrated") result.erase(large);
+      }
+      out += details(run.name + ": result of " + name, preformatted(result));
+    }
+  }
+  return section("Configs and results", out);
+}
+
+std::string notes_section(const Runs& runs) {
+  std::string out;
+  for (const RunData& run : runs) {
+    if (!run.warnings.empty()) out += heading("Could not be read: " + run.name) + bullet_list(run.warnings);
+    if (!run.missing.empty()) out += details("Not there: " + run.name, bullet_list(run.missing));
+  }
+  return section("Notes", out);
+}
+
+}  // namespace d2dmoe::report
