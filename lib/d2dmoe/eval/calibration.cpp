@@ -130,7 +130,9 @@ class Calibrator {
     const auto sample = draw_sample();
     const ScoreSample scores(model_, sample, options_.regression, moe::Selection{options_.rule}.oracle(),
                              /*tokens=*/2048, options_.seed, options_.device);
-    const auto reference = uniform_setting(model_, {options_.rule, dearest_value(0), 0});
+    Setting reference;
+    for (size_t s = 0; s < sites_.size(); ++s)
+      reference[sites_[s].id.name] = {options_.rule, dearest_value(s), 0};
     const auto dense = measure(sample, reference);
     double site_costs = 0;
     std::vector<std::vector<Candidate>> hulls;
@@ -155,9 +157,10 @@ class Calibrator {
     return {std::move(names), std::move(hulls), value_range(options_.rule, 1).whole};
   }
 
-  double dearest_value(size_t site) const {
-    return value_range(options_.rule, sites_[site].layer->experts()).dearest;
+  int64_t routed_experts(size_t site) const {
+    return sites_[site].layer->experts() - sites_[site].layer->shared();
   }
+  double dearest_value(size_t site) const { return value_range(options_.rule, routed_experts(site)).dearest; }
 
   /// What is tried at one site: values whose costs fall geometrically, since damage rises ever faster towards
   /// the cheap end, for every floor.

@@ -1,3 +1,4 @@
+#include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/eval/cost_ledger.h"
 

@@ -1,5 +1,6 @@
 #include "d2dmoe/eval/sweep.h"
 
+#include "d2dmoe/core/format.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/eval/timing.h"
 
@@ -64,10 +65,10 @@ Predictions Sweep::run(models::Model& model, const std::string& progress, Cost& 
   return predictions;
 }
 
-Json Sweep::measure(const Setting& setting, const std::string& progress) const {
+Json Sweep::measure(const Setting& setting, bool timed) const {
   const ScopedSetting scope(setup_.routed, setting);
-  const auto predictions = run(setup_.routed, progress, last_cost_);
-  const auto& cost = last_cost_;
+  Cost cost;
+  const auto predictions = run(setup_.routed, "evaluate point", cost);
   const double score = metric(setup_.metric, predictions);
   const auto interval = bootstrap(setup_.metric, predictions, setup_.options.bootstrap, setup_.seed);
   const auto difference = bootstrap_difference(setup_.metric, predictions, dense_predictions_,
@@ -96,7 +97,7 @@ Json Sweep::measure(const Setting& setting, const std::string& progress) const {
     point["executed_share_per_site"][site.name] = site.executed_share;
     point["expert_use"][site.name] = site.expert_use;
   }
-  if (!setup_.options.time_batches.empty()) {
+  if (timed && !setup_.options.time_batches.empty()) {
     TimingOptions timing;
     timing.batch_sizes = setup_.options.time_batches;
     timing.seconds = setup_.options.time_seconds;

@@ -37,11 +37,8 @@ class Sweep {
   /// "executed_share_per_site", "run_share", "flops_share", "flops_share_run", "flops_share_padded",
   /// "flops_per_token", "cls8", "weight_bytes_share", "weight_bytes_share_single", "empty_rows_share",
   /// "time", "expert_use".
-  /// @param progress  title of a progress bar; empty = none
-  nlohmann::ordered_json measure(const Setting& setting, const std::string& progress) const;
-
-  /// The ledger of the last measure().
-  const Cost& last_cost() const { return last_cost_; }
+  /// @param timed     whether to time it at options.time_batches
+  nlohmann::ordered_json measure(const Setting& setting, bool timed = true) const;
 
  private:
   Predictions run(models::Model& model, const std::string& progress, Cost& cost) const;
@@ -49,7 +46,6 @@ class Sweep {
   Setup setup_;
   Predictions dense_predictions_;
   nlohmann::ordered_json dense_;
-  mutable Cost last_cost_;
 };
 
 /// A point as one line for people: "tau 0.2    accuracy 92.15 % [90.95, 93.30]  experts 11.5 %  FLOPs 61.2 %

@@ -1,0 +1,271 @@
+#include "d2dmoe/eval/sweep.h"
+
+#include "d2dmoe/core/device.h"
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
+#include "d2dmoe/core/signals.h"
+#include "d2dmoe/eval/calibration.h"
+#include "d2dmoe/eval/conversion_check.h"
+#include "d2dmoe/eval/metrics.h"
+#include "d2dmoe/eval/placement.h"
+#include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/io/json_file.h"
+#include "d2dmoe/io/run_folder.h"
+#include "d2dmoe/moe/converted_folder.h"
+#include "d2dmoe/report/curve.h"
+#include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/points_file.h"
+#include "d2dmoe/stages/stages.h"
+
+namespace d2dmoe::stages {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+/// What is measured, on what, against what.
+struct Task {
+  const config::SweepOptions& options;
+  fs::path converted;
+  std::shared_ptr<models::Model> routed, dense;
+  const data::Dataset& measured;
+  const data::Dataset& validation;
+  bool regression;
+  std::string metric;
+  uint64_t seed;
+  torch::Device device;
+};
+
+const data::Dataset& split_of(const data::TextData& data, const std::string& split) {
+  return split == "train" ? data.train : split == "validation" ? data.validation : data.test;
+}
+
+fs::path dense_folder(const config::LoadedExperiment& experiment, const fs::path& converted) {
+  const auto& dense = experiment.options.sweep_tau.dense;
+  if (!dense.empty()) return start_folder(experiment, dense, {});
+  if (experiment.stages.count("train")) return start_folder(experiment, "auto", {"train"});
+  return converted;
+}
+
+/// The dense baseline reads the same tokens and answers with the same classes, or its figures say nothing.
+void check_comparable(const models::Model& dense, const models::Model& routed, const fs::path& dense_dir) {
+  for (const char* key : {"model_type", "vocab_size"}) {
+    D2D_CHECK_USAGE(
+        dense.config().value(key, Json()) == routed.config().value(key, Json()),
+        "[sweep-tau] '{}': its {} is {}, the converted model's is {}. Hint: sweep_tau.dense must be the "
+        "dense model of the same family and vocabulary",
+        dense_dir, key, dense.config().value(key, Json()).dump(), routed.config().value(key, Json()).dump());
+  }
+  D2D_CHECK_USAGE(
+      dense.num_labels() == routed.num_labels() && dense.label_names() == routed.label_names(),
+      "[sweep-tau] '{}': its {} labels are not the converted model's {}. Hint: both must be trained on the "
+      "same data",
+      dense_dir, dense.num_labels(), routed.num_labels());
+}
+
+/// The metric that training watched; pearson for regressions that were left at the default.
+std::string metric_of(const config::LoadedExperiment& experiment, bool regression) {
+  const auto& options = experiment.options;
+  const auto& metric =
+      experiment.stages.count("train_sparse") ? options.train_sparse.train.metric : options.train.metric;
+  return regression && metric == "accuracy" ? "pearson" : metric;
+}
+
+/// The values of the points; placed ones are kept in points_plan.json, so that a resumed sweep has the same.
+std::vector<double> planned_values(const Task& task, const fs::path& dir) {
+  const auto& options = task.options;
+  if (!options.taus.empty()) return options.taus;
+  if (options.rule == "all") return {0};
+  const auto file = dir / "points_plan.json";
+  if (fs::exists(file)) return io::read_json_file(file).at("values").get<std::vector<double>>();
+  constexpr int64_t kTokens = 4096;
+  const eval::ScoreSample sample(
+      *task.routed, task.validation.examples.empty() ? task.measured : task.validation, task.regression,
+      moe::Selection{options.rule}.oracle(), kTokens, task.seed, task.device);
+  const auto values = eval::place_points(sample, options.rule, options.floor, options.points);
+  io::write_file(file,
+                 Json{{"rule", options.rule}, {"floor", options.floor}, {"values", values}}.dump(2) + "\n");
+  return values;
+}
+
+/// Chooses per-site values on validation data and saves them into the converted folder.
+/// @return  {"budget", "max_drop", "rule", "validation", "per_site_values", "per_site_floors"}
+Json calibrated_setting(const Task& task, const fs::path& dir) {
+  const auto file = dir / "calibration.json";
+  if (fs::exists(file)) return io::read_json_file(file);
+  const auto& options = task.options;
+  if (options.split == "validation") {
+    log::warn("sweep_tau.split is validation: the calibrated point is measured on the data it was chosen on");
+  }
+  eval::EvaluateOptions evaluation;
+  evaluation.batch_size = options.batch_size;
+  evaluation.device = task.device;
+  evaluation.progress = "dense baseline on validation data";
+  const auto dense = eval::evaluate(*task.dense, task.validation, task.regression, evaluation);
+
+  eval::CalibrationOptions calibration;
+  calibration.rule = options.rule;
+  calibration.floors = options.floors.empty() ? std::vector<double>{options.floor} : options.floors;
+  calibration.budget = options.budget;
+  calibration.max_drop = options.max_drop;
+  calibration.metric = task.metric;
+  calibration.dense_score = eval::metric(task.metric, dense);
+  calibration.batch_size = options.batch_size;
+  calibration.regression = task.regression;
+  calibration.seed = task.seed;
+  calibration.device = task.device;
+  const auto chosen = eval::calibrate(*task.routed, task.validation, calibration);
+
+  Json result = {{"rule", options.rule},
+                 {"budget", options.budget ? Json(*options.budget) : Json()},
+                 {"max_drop", options.max_drop ? Json(*options.max_drop) : Json()},
+                 {"validation",
+                  {{"score", chosen.score},
+                   {"dense_score", calibration.dense_score},
+                   {"drop_points", chosen.drop},
+                   {"flops_share", chosen.flops_share}}},
+                 {"per_site_values", Json::object()},
+                 {"per_site_floors", Json::object()}};
+  for (const auto& site : eval::converted_sites(*task.routed)) {
+    const auto& selection = chosen.setting.at(site.id.name);
+    result["per_site_values"][site.id.name] = selection.value;
+    result["per_site_floors"][site.id.name] = selection.floor;
+  }
+  moe::save_selections(task.converted, chosen.setting);
+  io::write_file(file, result.dump(2) + "\n");
+  return result;
+}
+
+eval::Setting setting_of(const Json& calibrated) {
+  eval::Setting setting;
+  for (const auto& [site, value] : calibrated.at("per_site_values").items()) {
+    setting[site] = {calibrated.at("rule").get<std::string>(), value.get<double>(),
+                     calibrated.at("per_site_floors").at(site).get<double>()};
+  }
+  return setting;
+}
+
+Json measured_points(const Task& task, const eval::Sweep& sweep, const std::vector<double>& values,
+                     const fs::path& dir) {
+  PointsFile file(dir / "points.jsonl");
+  Json points = Json::array();
+  for (const double value : values) {
+    const moe::Selection selection{task.options.rule, value, task.options.floor};
+    if (const auto* done = file.find(selection)) {
+      points.push_back(*done);
+      continue;
+    }
+    if (stop_requested()) {
+      throw Interrupted("[sweep-tau] stopped: finished points are kept, the same command goes on");
+    }
+    Json point = {{"rule", selection.rule}, {"value", selection.value}, {"floor", selection.floor}};
+    point.update(sweep.measure(eval::uniform_setting(*task.routed, selection)));
+    file.append(point);
+    log::info("{}", eval::point_line(point));
+    points.push_back(std::move(point));
+  }
+  return points;
+}
+
+void check_selections(const Task& task, const std::vector<double>& values) {
+  for (const auto& site : eval::converted_sites(*task.routed)) {
+    for (const double value : values) {
+      try {
+        moe::check_selection({task.options.rule, value, task.options.floor},
+                             site.layer->experts() - site.layer->shared());
+      } catch (const Error& error) {
+        throw UsageError(format("[config] 'sweep_tau.taus': {} (site '{}')", error.what(), site.id.name));
+      }
+    }
+  }
+}
+
+Json measure_all(const Task& task, const fs::path& dir) {
+  check_selections(task, task.options.taus);
+  const eval::Sweep sweep({*task.routed, *task.dense, task.measured, task.regression, task.metric,
+                           task.options, task.seed, task.device});
+  Json dense = {{"label", "dense baseline"}};
+  dense.update(sweep.dense());
+  log::info("{}", eval::point_line(dense));
+
+  Json all = {{"label", "converted, all on"}, {"rule", "all"}, {"value", 0}, {"floor", 0}};
+  all.update(sweep.measure(eval::uniform_setting(*task.routed, {"all", 0, 0}), /*timed=*/false));
+  log::info("{}", eval::point_line(all));
+
+  Json calibrated;
+  if (task.options.budget || task.options.max_drop) {
+    calibrated = calibrated_setting(task, dir);
+    calibrated["label"] = "calibrated";
+    calibrated.update(sweep.measure(setting_of(calibrated)));
+    log::info("{}", eval::point_line(calibrated));
+  }
+
+  const auto values = planned_values(task, dir);
+  const Json points = measured_points(task, sweep, values, dir);
+
+  dense["time"] = Json::array();
+  if (!points.empty()) {
+    for (const auto& t : points.front().at("time")) {
+      dense["time"].push_back({{"batch", t.at("batch")}, {"ratio", 1.0}, {"dense_ms", t.at("dense_ms")}});
+    }
+  }
+  return {{"metric", task.metric}, {"split", task.options.split}, {"dense", dense}, {"all_experts", all},
+          {"points", points},      {"calibrated", calibrated}};
+}
+
+}  // namespace
+
+Json sweep_tau(const config::LoadedExperiment& experiment) {
+  const auto& options = experiment.options.sweep_tau;
+  const auto& data_options = experiment.options.data;
+  const fs::path converted = start_folder(experiment, options.start, {"convert"});
+  D2D_CHECK_USAGE(
+      moe::is_converted(converted),
+      "[sweep-tau] '{}': has no d2dmoe.json, must be a converted model folder. Hint: run `d2dmoe convert` "
+      "first, or set sweep_tau.start",
+      converted);
+  D2D_CHECK_USAGE(
+      options.split != "test" || !data_options.test.empty(),
+      "[sweep-tau] 'data.test': got nothing, must be the file to measure on. Hint: --set data.test=FILE, "
+      "or --set sweep_tau.split=validation");
+  io::RunFolder run(stage_dir(experiment, "sweep_tau"), stage_config(experiment, "sweep_tau"));
+  if (run.done()) {
+    log::info("sweep_tau is finished already: {}", run.dir());
+    return run.result();
+  }
+  std::vector<std::string> splits{options.split};
+  if (options.split != "validation") splits.emplace_back("validation");
+  const auto inputs = open_inputs(experiment, converted, splits);
+  const auto device = parse_device(experiment.options.run.device);
+
+  models::LoadOptions load;
+  load.regression = inputs.data.regression;
+  const fs::path dense_dir = dense_folder(experiment, converted);
+  const io::HfFolder dense_files(dense_dir);
+  // A converted folder read as a dense one runs its own weights without routers.
+  Task task{options,
+            converted,
+            moe::load_any(inputs.folder, load),
+            models::load_model(dense_files, load),
+            split_of(inputs.data, options.split),
+            inputs.data.validation,
+            inputs.data.regression,
+            metric_of(experiment, inputs.data.regression),
+            static_cast<uint64_t>(experiment.options.run.seed),
+            device};
+  D2D_CHECK_USAGE(!task.measured.examples.empty(), "[sweep-tau] 'data.{}': holds no examples", options.split);
+  check_comparable(*task.dense, *task.routed, dense_dir);
+  task.routed->to(device);
+  task.dense->to(device);
+  eval::check_conversion(*task.routed, task.measured, task.regression, device);
+  log::info("dense baseline: {}", dense_dir);
+
+  Json result = measure_all(task, run.dir());
+  result["dense"]["folder"] = dense_dir.string();
+  result["converted"] = converted.string();
+  report::write_curve(run.dir(), result["dense"], result["points"]);
+  run.mark_done(result);
+  return result;
+}
+
+}  // namespace d2dmoe::stages

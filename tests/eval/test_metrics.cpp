@@ -1,0 +1,130 @@
+#include "d2dmoe/eval/metrics.h"
+
+#include <cmath>
+
+#include "d2dmoe/config/names.h"
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/random.h"
+#include "d2dmoe/io/json_file.h"
+#include "support/support.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+
+namespace {
+
+eval::Predictions predictions_of(const std::vector<std::vector<double>>& logits,
+                                 const std::vector<double>& labels) {
+  eval::Predictions p;
+  p.logits = torch::empty({static_cast<int64_t>(logits.size()), static_cast<int64_t>(logits.at(0).size())});
+  for (size_t i = 0; i < logits.size(); ++i) p.logits[static_cast<int64_t>(i)] = torch::tensor(logits[i]);
+  p.labels = torch::tensor(labels, torch::kFloat64);
+  return p;
+}
+
+/// Two classes, each example right with probability `share`.
+eval::Predictions coin(int64_t n, double share, uint64_t seed) {
+  Rng rng(seed);
+  eval::Predictions p;
+  p.labels = torch::zeros({n}, torch::kFloat64);
+  p.logits = torch::zeros({n, 2});
+  for (int64_t i = 0; i < n; ++i) p.logits[i][rng.uniform() < share ? 0 : 1] = 1.0;
+  return p;
+}
+
+}  // namespace
+
+TEST_CASE("metrics: the registry holds the config's names, in their order") {
+  std::vector<std::string> names;
+  for (const auto& choice : config::kMetrics) names.emplace_back(choice.name);
+  CHECK(eval::metric_names() == names);
+  CHECK(eval::higher_is_better("accuracy"));
+  CHECK_FALSE(eval::higher_is_better("loss"));
+}
+
+TEST_CASE("metrics: equal scikit-learn and scipy", "[golden]") {
+  const auto cases = io::read_json_file(golden("eval/metrics.json")).at("cases");
+  REQUIRE(cases.size() == 5);
+  for (const auto& c : cases) {
+    const auto p = predictions_of(c.at("logits").get<std::vector<std::vector<double>>>(),
+                                  c.at("labels").get<std::vector<double>>());
+    for (const auto& [name, value] : c.at("metrics").items()) {
+      INFO(c.at("name") << ", " << name);
+      CHECK(eval::metric(name, p) == Approx(value.get<double>()).epsilon(1e-5).margin(1e-6));
+    }
+  }
+}
+
+TEST_CASE("metrics: what is undefined is 0, what does not fit is refused") {
+  const auto classes = predictions_of({{1, 0}, {1, 0}}, {0, 1});
+  CHECK(eval::metric("mcc", classes) == 0);
+  const auto constant = predictions_of({{2}, {2}, {2}}, {1, 2, 3});
+  CHECK(eval::metric("pearson", constant) == 0);
+  CHECK(contains(message_of([&] { eval::metric("accuracy", constant); }), "regression"));
+  CHECK(contains(message_of([&] { eval::metric("pearson", classes); }), "2 classes"));
+  CHECK(contains(message_of([&] { eval::metric("acuracy", classes); }), "did you mean 'accuracy'"));
+}
+
+TEST_CASE("metrics: bootstrap intervals are deterministic, hold the metric and cover the truth") {
+  const auto p = coin(200, 0.7, 1);
+  const auto interval = eval::bootstrap("accuracy", p, 500, 42);
+  const auto again = eval::bootstrap("accuracy", p, 500, 42);
+  CHECK(interval.low == again.low);
+  CHECK(interval.high == again.high);
+  CHECK(eval::bootstrap("accuracy", p, 500, 43).low != Approx(interval.low).margin(1e-12));
+  CHECK(interval.contains(eval::metric("accuracy", p)));
+  // The normal approximation: 1.96 sqrt(0.7 * 0.3 / 200) = 0.0635 to each side.
+  CHECK(interval.high - interval.low == Approx(0.127).margin(0.025));
+
+  int covered = 0;
+  constexpr int kDraws = 100;
+  for (uint64_t draw = 0; draw < kDraws; ++draw) {
+    covered += eval::bootstrap("accuracy", coin(200, 0.7, 100 + draw), 200, draw).contains(0.7);
+  }
+  CHECK(covered >= 88);
+  CHECK(covered <= 100);
+
+  const auto none = eval::bootstrap("accuracy", p, 0, 42);
+  CHECK(none.low == none.high);
+  CHECK(none.low == eval::metric("accuracy", p));
+}
+
+TEST_CASE("metrics: every metric's interval holds the metric") {
+  Rng rng(9);
+  std::vector<std::vector<double>> logits, values;
+  std::vector<double> labels, targets;
+  for (int i = 0; i < 60; ++i) {
+    const double label = static_cast<double>(rng.below(3));
+    logits.push_back({rng.uniform(), rng.uniform(), rng.uniform()});
+    logits.back()[static_cast<size_t>(label)] += 0.3;
+    labels.push_back(label);
+    targets.push_back(rng.uniform());
+    values.push_back({targets.back() + 0.5 * rng.uniform()});
+  }
+  const auto classes = predictions_of(logits, labels), numbers = predictions_of(values, targets);
+  for (const auto& name : eval::metric_names()) {
+    INFO(name);
+    const auto& p = name == "pearson" ? numbers : classes;
+    const auto interval = eval::bootstrap(name, p, 300, 1);
+    CHECK(interval.low < interval.high);
+    CHECK(interval.contains(eval::metric(name, p)));
+  }
+}
+
+TEST_CASE("metrics: a paired difference cancels what both models share") {
+  const auto a = coin(400, 0.8, 3);
+  const auto same = eval::bootstrap_difference("accuracy", a, a, 200, 5);
+  CHECK(same.low == 0);
+  CHECK(same.high == 0);
+  auto b = a;
+  b.logits = a.logits.clone();
+  for (int64_t i = 0; i < 4; ++i) b.logits[i] = torch::tensor({0.0f, 1.0f});  // a few more wrong ones
+  const auto paired = eval::bootstrap_difference("accuracy", a, b, 500, 5);
+  const auto alone = eval::bootstrap("accuracy", a, 500, 5);
+  CHECK(paired.high - paired.low < 0.5 * (alone.high - alone.low));
+  CHECK(paired.contains(eval::metric("accuracy", a) - eval::metric("accuracy", b)));
+  auto other = a;
+  other.labels = torch::ones({400}, torch::kFloat64);
+  CHECK(contains(message_of([&] { eval::bootstrap_difference("accuracy", a, other, 10, 1); }),
+                 "same examples"));
+}

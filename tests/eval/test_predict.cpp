@@ -1,0 +1,88 @@
+#include "d2dmoe/eval/predict.h"
+
+#include <sstream>
+
+#include "support/support.h"
+#include "tiny.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+
+namespace {
+
+/// Words are numbers below 60; "t7" is the text of token 7.
+class NumberTokenizer : public tokenizer::Tokenizer {
+ public:
+  tokenizer::Encoding encode(std::string_view text, const std::string_view* pair,
+                             int64_t max_length) const override {
+    tokenizer::Encoding out;
+    add(text, 0, out);
+    if (pair != nullptr) add(*pair, 1, out);
+    if (max_length > 0 && static_cast<int64_t>(out.ids.size()) > max_length) {
+      out.ids.resize(static_cast<size_t>(max_length));
+      out.type_ids.resize(static_cast<size_t>(max_length));
+    }
+    return out;
+  }
+  std::string token(int64_t id) const override { return "t" + std::to_string(id); }
+  int64_t vocab_size() const override { return 60; }
+  int64_t pad_id() const override { return 0; }
+
+ private:
+  static void add(std::string_view text, int64_t type, tokenizer::Encoding& out) {
+    std::istringstream words{std::string(text)};
+    for (int64_t id = 0; words >> id;) {
+      out.ids.push_back(id);
+      out.type_ids.push_back(type);
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("predict: answers stand in the order given and equal the model's") {
+  const auto model = tiny_model();
+  const std::vector<eval::PredictText> texts = {{"5 9 12 30", {}}, {"7", {}}, {"8 9", "10 11 12"}};
+  const auto out = eval::predict(*model, NumberTokenizer(), texts, {.batch_size = 2});
+  REQUIRE(out.size() == 3);
+  data::Dataset dataset;
+  dataset.examples = {
+      {{5, 9, 12, 30}, {0, 0, 0, 0}, -1}, {{7}, {0}, -1}, {{8, 9, 10, 11, 12}, {0, 0, 1, 1, 1}, -1}};
+  const auto logits = eval::evaluate(*model, dataset, false, {}).logits;
+  for (size_t i = 0; i < 3; ++i) {
+    const auto p = torch::softmax(logits[static_cast<int64_t>(i)], 0);
+    CHECK(difference(torch::tensor(out[i].probabilities, torch::kFloat32), p, 1e-5) == "");
+    CHECK(out[i].label_id == p.argmax().item<int64_t>());
+    CHECK(out[i].label == "class " + std::to_string(out[i].label_id));
+    CHECK_FALSE(out[i].executed_share.has_value());
+  }
+  CHECK(out[0].tokens[1].token == "t9");
+  CHECK(eval::predict(*model, NumberTokenizer(), {}, {}).empty());
+}
+
+TEST_CASE("predict: every token says which share of the experts it ran") {
+  const auto model = tiny_model();
+  convert_all(*model, 8);
+  const moe::Selection two{"top_k", 2, 0}, all{"all", 0, 0};
+  const auto out = eval::predict(*model, NumberTokenizer(), {{"5 9 12", {}}, {"6", {}}}, {.selection = &two});
+  CHECK(*out[0].executed_share <= 0.25 + 1e-9);
+  CHECK(*out[0].executed_share > 0);
+  REQUIRE(out[0].tokens.size() == 3);
+  double sum = 0;
+  for (const auto& token : out[0].tokens) sum += token.executed_share;
+  CHECK(sum / 3 == Approx(*out[0].executed_share));
+  CHECK(*eval::predict(*model, NumberTokenizer(), {{"5", {}}}, {.selection = &all})[0].executed_share ==
+        Approx(1));
+}
+
+TEST_CASE("predict: long texts are cut at the model's limit, regression gives a value") {
+  const auto model = tiny_model(1);
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "9 ";
+  const auto out = eval::predict(*model, NumberTokenizer(), {{text, {}}}, {});
+  CHECK(out[0].tokens.size() == 40);
+  CHECK(out[0].label_id == -1);
+  CHECK(out[0].probabilities.empty());
+  CHECK(std::isfinite(out[0].value));
+  CHECK(eval::predict(*model, NumberTokenizer(), {{text, {}}}, {.max_length = 5})[0].tokens.size() == 5);
+}
