@@ -8,7 +8,7 @@
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/io/run_folder.h"
 #include "d2dmoe/io/tensorboard.h"
-#include "d2dmoe/sparsity/penalty.h"
+#include "d2dmoe/sparsity/activation_statistics.h"
 
 namespace d2dmoe::train {
 

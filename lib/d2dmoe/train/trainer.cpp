@@ -12,6 +12,7 @@
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/metrics.h"
+#include "d2dmoe/sparsity/activation_statistics.h"
 #include "d2dmoe/sparsity/penalty.h"
 #include "d2dmoe/train/alpha_schedule.h"
 #include "d2dmoe/train/checkpointing.h"
@@ -91,7 +92,7 @@ class Loop {
   Json result() const;
 
   double epoch() const { return static_cast<double>(step_) / static_cast<double>(steps_per_epoch_); }
-  bool has_penalty() const { return penalty_.name != "none"; }
+  bool has_penalty() const { return penalty_observer_.has_value(); }
   double seconds() const {
     return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
   }
@@ -104,7 +105,7 @@ class Loop {
   Optimizer optimizer_;
   AlphaSchedule alpha_;
   BestWeights best_weights_;
-  sparsity::PenaltyObserver penalty_observer_;
+  std::optional<sparsity::PenaltyObserver> penalty_observer_;  // empty: no penalty
   sparsity::SparsityObserver sparsity_observer_;
 
   int64_t step_ = 0;  // optimiser steps done
@@ -140,8 +141,8 @@ Loop::Loop(TrainJob& job)
       total_(steps_in_run(job)),
       optimizer_(*job.model, options_.optimizer),
       alpha_(penalty_, total_, eval::higher_is_better(options_.metric)),
-      best_weights_(job.run),
-      penalty_observer_(penalty_.name, penalty_.displacement) {
+      best_weights_(job.run)) {
+  if (penalty_.name != "none") penalty_observer_.emplace(penalty_.name, penalty_.displacement);
   const double interval = options_.eval_every * static_cast<double>(steps_per_epoch_);
   eval_interval_ = options_.eval_every > 0 ? std::max<int64_t>(1, std::llround(interval)) : total_;
   if (alpha_.wants_metric()) {
@@ -265,8 +266,10 @@ torch::Tensor Loop::forward_backward(const Rows& rows, double share, double toke
   const auto batch = data::collate(job_.data.train, rows, regression).to(job_.device);
   nn::ForwardContext ctx(batch);
   ctx.observers = watchers;
-  if (has_penalty()) ctx.observers.push_back(&penalty_observer_);
-  penalty_observer_.reset();
+  if (has_penalty()) {
+    penalty_observer_->reset();
+    ctx.observers.push_back(&*penalty_observer_);
+  }
 
   torch::Tensor loss, task, penalty, distillation;
   {
@@ -284,7 +287,7 @@ torch::Tensor Loop::forward_backward(const Rows& rows, double share, double toke
     }
     loss = loss * share;
     if (has_penalty()) {
-      penalty = penalty_observer_.mean().to(torch::kFloat32) * token_share;
+      penalty = penalty_observer_->mean().to(torch::kFloat32) * token_share;
       loss = loss + alpha * penalty;
     }
   }
@@ -328,8 +331,10 @@ void Loop::log_step(double alpha, double lr, double norm) {
   event["tokens_per_second"] = static_cast<double>(sums_.sum.tokens) / std::max(1e-9, seconds() - logged_at_);
   if (job_.penalty) {
     std::vector<double> penalties;
-    for (const auto& value : penalty_observer_.per_site()) {
-      penalties.push_back(value.defined() ? value.item<double>() : 0.0);
+    if (has_penalty()) {
+      for (const auto& value : penalty_observer_->per_site()) {
+        penalties.push_back(value.defined() ? value.item<double>() : 0.0);
+      }
     }
     event["zeros"] = sparsity_observer_.mean_zeros();
     event["sites"] = sites_json(sparsity_observer_.result(), penalties);
@@ -351,6 +356,11 @@ void Loop::validate() {
   const auto predictions = eval::evaluate(*job_.model, job_.data.validation, job_.data.regression, options);
   job_.model->train();
 
+  D2D_CHECK(std::isfinite(predictions.loss),
+            "[train] '{}': the validation loss became {} at step {} of {}; training stopped, and the "
+            "checkpoints before "
+            "it are kept. Hint: lower optimizer.lr or set optimizer.clip_norm",
+            job_.run.dir(), predictions.loss, step_, total_);
   last_ = {step_, eval::metric(options_.metric, predictions), predictions.loss, 0, Json::array(), {}};
   Json event = {{"event", "eval"},           {"step", step_},        {"epoch", epoch()},
                 {"metric", options_.metric}, {"value", last_.value}, {"loss", last_.loss}};

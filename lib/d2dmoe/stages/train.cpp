@@ -1,0 +1,195 @@
+#include <torch/torch.h>
+
+#include "d2dmoe/core/device.h"
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
+#include "d2dmoe/core/random.h"
+#include "d2dmoe/eval/evaluate.h"
+#include "d2dmoe/eval/metrics.h"
+#include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/models/model.h"
+#include "d2dmoe/sparsity/activation_replacement.h"
+#include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/stages.h"
+#include "d2dmoe/train/trainer.h"
+
+namespace d2dmoe::stages {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+/// What the two training stages differ in.
+struct Recipe {
+  std::string stage;
+  const config::TrainOptions& train;
+  const config::SparseTrainOptions* sparse = nullptr;  // nullptr: dense fine-tuning
+  fs::path start;
+};
+
+models::LoadOptions load_options(const config::LoadedExperiment& experiment, const data::TextData& data) {
+  models::LoadOptions options;
+  options.num_labels = data.regression ? 1 : static_cast<int64_t>(data.label_names.size());
+  options.label_names = data.label_names;
+  options.regression = data.regression;
+  options.seed = derive_seed(static_cast<uint64_t>(experiment.options.run.seed), "head");
+  return options;
+}
+
+/// The teacher, whose classes must be the student's, in the same order.
+std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::TextData& data) {
+  D2D_CHECK_USAGE(fs::is_directory(path), "[config] 'train_sparse.distill.teacher': '{}' is no model folder",
+                  path);
+  models::LoadOptions options;
+  options.dropout = 0;
+  auto teacher = models::load_model(io::HfFolder(path), options);
+  const int64_t classes = data.regression ? 1 : static_cast<int64_t>(data.label_names.size());
+  D2D_CHECK_USAGE(
+      teacher->num_labels() == classes,
+      "[config] 'train_sparse.distill.teacher': '{}' has {} outputs, the task has {}. Hint: the teacher must "
+      "be fine-tuned on the same labels",
+      path, teacher->num_labels(), classes);
+  D2D_CHECK_USAGE(
+      data.regression || teacher->label_names() == data.label_names,
+      "[config] 'train_sparse.distill.teacher': the labels of '{}' have other names or another order than "
+      "the data's. Hint: set data.label_names to the teacher's order",
+      path);
+  return teacher;
+}
+
+bool has_exact_zeros(models::Model& model) {
+  for (nn::Site* site : model.sites()) {
+    if (site->layer()->weights().activation != kernels::Activation::relu) return false;
+  }
+  return true;
+}
+
+void check_penalty(const config::SparseTrainOptions& options, bool exact_zeros) {
+  const config::PenaltyOptions& penalty = options.penalty;
+  D2D_CHECK_USAGE(
+      !penalty.target_sparsity || exact_zeros,
+      "[config] 'train_sparse.penalty.target_sparsity': counts exact zeros, and this model's activation has "
+      "none. Hint: set train_sparse.activation to relu");
+  const bool clamped = penalty.name.ends_with("_clamped");
+  if (!exact_zeros && !clamped && penalty.name != "none") {
+    log::warn(
+        "penalty {} with an activation that has no exact zeros: small values are not pushed to zero. Hint: "
+        "train_sparse.activation relu, or penalty {}_clamped",
+        penalty.name, penalty.name);
+  }
+  if (exact_zeros && clamped && penalty.displacement < 0) {
+    log::warn(
+        "penalty {} with ReLU and displacement {}: pre-activations are pushed below zero and further, to the "
+        "displacement. Hint: displacement 0 stops at zero",
+        penalty.name, penalty.displacement);
+  }
+}
+
+/// README.md of the model folder.
+std::string model_card(const models::Model& model, const Recipe& recipe, const Json& result) {
+  std::string text = format("# {} model, {}\n\n", model.family(),
+                            recipe.sparse ? "fine-tuned for sparse activations" : "fine-tuned");
+  text += format(
+      "Written by d2dmoe (stage `{}`) from `{}`. A plain Hugging Face folder: transformers loads it as it "
+      "is.\n",
+      recipe.stage, recipe.start.filename().string());
+  if (recipe.sparse) {
+    text += format(
+        "Its feed-forward layers have few active neurons per token, so that `d2dmoe convert` can split them "
+        "into experts (penalty `{}`).\n",
+        recipe.sparse->penalty.name);
+  }
+  const auto labels = model.label_names();
+  text +=
+      labels.empty() ? "\nTask: regression.\n" : format("\nTask: classification, {} classes:", labels.size());
+  for (size_t i = 0; i < labels.size(); ++i) text += (i > 0 ? ", " : " ") + labels[i];
+  if (const auto best = result.find("best"); best != result.end()) {
+    text += format("\n\nValidation {}: {:.4f} (step {})", best->at("metric").get<std::string>(),
+                   best->at("value").get<double>(), best->at("step").get<int64_t>());
+  }
+  if (result.contains("mean_zeros")) {
+    text += format(", {:.1f} % zeros in the hidden layers", 100 * result["mean_zeros"].get<double>());
+  }
+  return text + "\n";
+}
+
+void save_result(models::Model& model, const fs::path& start, const io::RunFolder& run, const Recipe& recipe,
+                 const Json& result) {
+  const torch::Device device = model.parameters().front().device();
+  model.to(torch::kCPU);
+  io::write_folder(run.model_dir(), [&](const fs::path& dir) {
+    models::save_model(model, dir);
+    io::copy_tokenizer_files(start, dir);
+    io::write_file(dir / "README.md", model_card(model, recipe, result));
+  });
+  model.to(device);
+}
+
+Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe) {
+  io::RunFolder run(stage_dir(experiment, recipe.stage), stage_config(experiment, recipe.stage));
+  if (run.done()) {
+    log::info("{}: already done, see '{}'", recipe.stage, run.dir());
+    return run.result();
+  }
+  const RunLog log_file(run);
+  const torch::Device device = parse_device(experiment.options.run.device);
+  set_threads(static_cast<int>(experiment.options.run.threads));
+  Inputs inputs = open_inputs(experiment, recipe.start, {"train", "validation"});
+  const data::TextData& data = inputs.data;
+  log::info("{}: from '{}', {} training and {} validation sentences, {}", recipe.stage, recipe.start,
+            data.train.examples.size(), data.validation.examples.size(),
+            data.regression ? "regression" : format("{} classes", data.label_names.size()));
+
+  models::LoadOptions load = load_options(experiment, data);
+  load.fresh_head = true;
+  load.dropout = recipe.train.dropout;
+  const auto model = models::load_model(inputs.folder, load);
+
+  train::TrainJob job{.model = model, .teacher = nullptr, .data = data, .options = recipe.train, .run = run};
+  job.seed = static_cast<uint64_t>(experiment.options.run.seed);
+  job.device = device;
+  std::string activation = "as in the start model";
+  if (recipe.sparse) {
+    if (const std::string& teacher = recipe.sparse->distill.teacher; !teacher.empty()) {
+      job.teacher = load_teacher(teacher == "dense" ? recipe.start : fs::path(teacher), data);
+      job.distill = &recipe.sparse->distill;
+    }
+    if (recipe.sparse->activation == "relu") sparsity::replace_activation(*model, kernels::Activation::relu);
+    check_penalty(*recipe.sparse, has_exact_zeros(*model));
+    job.penalty = &recipe.sparse->penalty;
+    job.reference_metric = [&] {
+      const auto dense = models::load_model(inputs.folder, load);
+      dense->to(device);
+      eval::EvaluateOptions options;
+      options.batch_size = recipe.train.batch_size;
+      options.device = device;
+      return eval::metric(recipe.train.metric,
+                          eval::evaluate(*dense, data.validation, data.regression, options));
+    };
+  }
+
+  Json result = {{"stage", recipe.stage},
+                 {"start", recipe.start.string()},
+                 {"start_weights_sha256", inputs.folder.weights_hash()}};
+  result.update(train::train(job));
+  save_result(*model, recipe.start, run, recipe, result);
+  run.mark_done(result);
+  std::error_code ignored;
+  for (const char* spent : {"checkpoints", "best"}) fs::remove_all(run.dir() / spent, ignored);
+  return result;
+}
+
+}  // namespace
+
+Json train(const config::LoadedExperiment& experiment) {
+  return fine_tune(experiment,
+                   {"train", experiment.options.train, nullptr, start_folder(experiment, "auto", {})});
+}
+
+Json train_sparse(const config::LoadedExperiment& experiment) {
+  const config::SparseTrainOptions& options = experiment.options.train_sparse;
+  return fine_tune(experiment, {"train_sparse", options.train, &options,
+                                start_folder(experiment, options.start, {"train"})});
+}
+
+}  // namespace d2dmoe::stages

@@ -1,0 +1,58 @@
+#include <fstream>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/stages/common.h"
+#include "support/support.h"
+#include "support/tiny.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+namespace fs = std::filesystem;
+
+TEST_CASE("stages: auto starts from the nearest finished stage, else from model.path") {
+  const TempDir dir;
+  auto experiment = config::load_experiment(write_tiny_experiment(dir.path()), {});
+  const std::vector<std::string> before = {"train_sparse", "train"};
+  const auto message = message_of([&] { stages::start_folder(experiment, "auto", before); });
+  CHECK(contains(message, "d2dmoe train-sparse"));
+
+  fs::create_directories(dir / "run" / "train_sparse/model");
+  std::ofstream(dir.path() / "run/train_sparse/model/config.json") << "{}";
+  CHECK(stages::start_folder(experiment, "auto", before) == dir.path() / "run/train_sparse/model");
+  CHECK(stages::start_folder(experiment, (dir / "model").string(), before) == dir / "model");
+
+  experiment.stages = {"convert"};
+  CHECK(stages::start_folder(experiment, "auto", before) == dir / "model");
+  CHECK(contains(message_of([&] { stages::start_folder(experiment, (dir / "none").string(), before); }),
+                 "no such folder"));
+  experiment.options.model.path = "";
+  CHECK(contains(message_of([&] { stages::start_folder(experiment, "auto", before); }), "model.path"));
+}
+
+TEST_CASE("stages: the config of a stage holds what decides its result and nothing else") {
+  const TempDir dir;
+  auto experiment = config::load_experiment(write_tiny_experiment(dir.path()), {});
+  const auto before = stages::stage_config(experiment, "train");
+  experiment.options.run.threads = 7;
+  experiment.options.train.log_every = 3;
+  experiment.options.train_sparse.penalty.alpha = 9;
+  experiment.options.data.test = "other";
+  CHECK(stages::stage_config(experiment, "train") == before);
+  experiment.options.train.epochs = 5;
+  CHECK_FALSE(stages::stage_config(experiment, "train") == before);
+}
+
+TEST_CASE("stages: inputs are checked against the model") {
+  const TempDir dir;
+  auto experiment = config::load_experiment(write_tiny_experiment(dir.path()), {"data.max_length=500"});
+  const auto inputs = stages::open_inputs(experiment, dir / "model", {"train", "validation"});
+  CHECK(inputs.data.train.examples.size() == 320);
+  CHECK(inputs.data.label_names.size() == 6);
+  for (const auto& example : inputs.data.train.examples) REQUIRE(example.ids.size() <= 64);
+
+  std::ofstream vocab(dir.path() / "model/vocab.txt", std::ios::app);
+  for (int i = 0; i < 100; ++i) vocab << "extra" << i << "\n";
+  vocab.close();
+  CHECK(
+      contains(message_of([&] { stages::open_inputs(experiment, dir / "model", {"train"}); }), "vocab_size"));
+}

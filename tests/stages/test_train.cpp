@@ -1,0 +1,225 @@
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <thread>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/models/model.h"
+#include "d2dmoe/stages/stages.h"
+#include "support/support.h"
+#include "support/tiny.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+extern char** environ;
+
+namespace {
+
+constexpr const char* kChildConfig = "D2DMOE_TEST_CHILD_CONFIG";
+
+/// This test program again, in a process of its own that runs the hidden test case below. (A fork would
+/// inherit the threads' locks, but not the threads.)
+class Child {
+ public:
+  explicit Child(const fs::path& config) {
+    ::setenv(kChildConfig, config.c_str(), 1);
+    std::string program = "/proc/self/exe", test_case = "[.child]";
+    char* argv[] = {program.data(), test_case.data(), nullptr};
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+    const int failed = ::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (failed != 0) throw std::runtime_error("cannot start the child");
+  }
+  ~Child() {
+    if (!ended_) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, &status_, 0);
+    }
+  }
+  bool running() {
+    if (!ended_) ended_ = ::waitpid(pid_, &status_, WNOHANG) == pid_;
+    return !ended_;
+  }
+  /// Kills the child (-9) as soon as `moment` is there. @return  false when it ended before
+  bool kill_when(const std::function<bool()>& moment) {
+    while (running()) {
+      if (moment()) {
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, &status_, 0);
+        ended_ = true;
+        return WIFSIGNALED(status_);
+      }
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    return false;
+  }
+  int wait() {
+    while (running()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    return WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_);
+  }
+
+ private:
+  pid_t pid_ = 0;
+  int status_ = 0;
+  bool ended_ = false;
+};
+
+std::string untimed_metrics(const fs::path& run) {
+  std::istringstream lines(io::read_file(run / "metrics.jsonl"));
+  std::string text;
+  for (std::string line; std::getline(lines, line);) {
+    auto event = Json::parse(line);
+    event.erase("sentences_per_second");
+    event.erase("tokens_per_second");
+    text += event.dump() + "\n";
+  }
+  return text;
+}
+
+int64_t files_in(const fs::path& dir) {
+  std::error_code missing;
+  int64_t count = 0;
+  for (fs::directory_iterator it(dir, missing), end; !missing && it != end; it.increment(missing)) ++count;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("child: train_sparse of a config", "[.child]") {
+  const char* file = std::getenv(kChildConfig);
+  REQUIRE(file);
+  stages::train_sparse(config::load_experiment(file, {}));
+}
+
+TEST_CASE("train: a run that is killed at many moments ends at the bytes of the one that was not") {
+  const TempDir dir;
+  const fs::path file = write_tiny_experiment(dir.path());
+  Json json = Json::parse(io::read_file(file));
+  json.erase("train");
+  json["train_sparse"]["train"]["checkpoint_every"] = 1;
+  json["train_sparse"]["train"]["log_every"] = 3;
+  json["train_sparse"]["train"]["eval_every"] = 0.5;
+  std::ofstream(file) << json.dump();
+
+  REQUIRE(Child(file).wait() == 0);
+  const fs::path run = dir / "run" / "train_sparse";
+  const std::string weights = io::read_file(run / "model/model.safetensors"), metrics = untimed_metrics(run);
+  const Json result = Json::parse(io::read_file(run / "result.json"));
+  fs::remove_all(run);
+
+  const auto at_checkpoint = [&](int step) {
+    return [&run, step] { return fs::exists(run / format("checkpoints/step-{:06d}.safetensors", step)); };
+  };
+  // The folder's changes while a file is written beside its final name make the moments hit the writing too.
+  const auto while_writing = [&](int64_t changes) {
+    return [&run, changes, last = int64_t{-1}, seen = int64_t{0}]() mutable {
+      const int64_t now = files_in(run / "checkpoints");
+      seen += now != last;
+      last = now;
+      return seen > changes;
+    };
+  };
+  const std::vector<std::function<bool()>> moments = {
+      [&] { return fs::exists(run / ".lock"); },
+      [&] { return fs::exists(run / "metrics.jsonl"); },
+      at_checkpoint(2),
+      while_writing(3),
+      [&] { return fs::exists(run / "best"); },
+      while_writing(6),
+      at_checkpoint(11),
+      while_writing(5),
+      [&] { return files_in(run) > 6 && at_checkpoint(20)(); },
+  };
+  int killed = 0;
+  for (const auto& moment : moments) killed += Child(file).kill_when(moment);
+  CHECK(killed >= 6);
+  REQUIRE(Child(file).wait() == 0);
+  CHECK(io::read_file(run / "model/model.safetensors") == weights);
+  CHECK(untimed_metrics(run) == metrics);
+  CHECK(Json::parse(io::read_file(run / "result.json")).at("best") == result.at("best"));
+}
+
+TEST_CASE("train: a finished stage is not run again, and a changed config is refused") {
+  const TempDir dir;
+  const fs::path file = write_tiny_experiment(dir.path());
+  const auto experiment = config::load_experiment(file, {});
+  const Json first = stages::train(experiment);
+  CHECK(first.at("best").at("metric") == "accuracy");
+  CHECK(first.at("steps") == 20);
+  CHECK(stages::train(experiment) == first);
+  CHECK_FALSE(fs::exists(dir / "run" / "train/checkpoints"));
+
+  const auto changed = config::load_experiment(file, {"train.epochs=3"});
+  CHECK(contains(message_of([&] { stages::train(changed); }), "train.epochs"));
+}
+
+TEST_CASE("train: train_sparse starts from train, and its folder is a ReLU model with the data's labels") {
+  const TempDir dir;
+  const fs::path file = write_tiny_experiment(dir.path());
+  const auto experiment = config::load_experiment(
+      file, {"train_sparse.distill.teacher=dense", "train.epochs=0.5", "train_sparse.train.epochs=1"});
+  CHECK(contains(message_of([&] { stages::train_sparse(experiment); }), "d2dmoe train`"));
+  stages::train(experiment);
+  const Json result = stages::train_sparse(experiment);
+  CHECK(result.at("start") == (dir / "run" / "train/model").string());
+  CHECK(result.at("best").at("sites").size() == 2);
+  CHECK(result.at("mean_zeros").get<double>() > 0.2);
+
+  const fs::path model_dir = dir / "run" / "train_sparse/model";
+  const auto model = models::load_model(io::HfFolder(model_dir));
+  CHECK(model->config().at("hidden_act") == "relu");
+  CHECK(model->label_names() ==
+        std::vector<std::string>{"anger", "fear", "joy", "love", "sadness", "surprise"});
+  CHECK(fs::exists(model_dir / "vocab.txt"));
+  CHECK(contains(io::read_file(model_dir / "README.md"), "surprise"));
+}
+
+TEST_CASE("train: regression") {
+  const TempDir dir;
+  const fs::path file = write_tiny_experiment(dir.path());
+  std::ofstream table(dir / "scores.tsv");
+  table << "text\tscore\n";
+  for (int i = 0; i < 120; ++i)
+    table << (i % 2 ? "i feel happy and good" : "i feel so sad") << "\t" << (i % 2 ? 4.5 : 0.5) << "\n";
+  table.close();
+  const std::string path = (dir / "scores.tsv").string();
+  const auto experiment = config::load_experiment(
+      file, {"data.train=" + path, "data.validation=" + path, "data.format=tsv",
+             "data.separator=", "data.label=score", "data.task=regression", "train.metric=pearson"});
+  const Json result = stages::train(experiment);
+  CHECK(result.at("best").at("value").get<double>() > 0.9);
+  const auto model = models::load_model(io::HfFolder(dir / "run" / "train/model"));
+  CHECK(model->num_labels() == 1);
+  CHECK(model->config().at("problem_type") == "regression");
+}
+
+TEST_CASE("train: options that make no sense together are refused") {
+  const TempDir dir;
+  const fs::path file = write_tiny_experiment(dir.path());
+  const auto message = [&](const std::vector<std::string>& overrides) {
+    fs::remove_all(dir / "run");
+    auto experiment = config::load_experiment(file, overrides);
+    experiment.stages.erase("train");
+    return message_of([&] { stages::train_sparse(experiment); });
+  };
+  CHECK(contains(message({"train_sparse.penalty.schedule=auto"}), "needs a goal"));
+  CHECK(contains(message({"train_sparse.penalty.schedule=auto", "train_sparse.penalty.target_sparsity=0.9",
+                          "train_sparse.activation=keep"}),
+                 "target_sparsity"));
+  CHECK(contains(message({"train_sparse.train.metric=pearson"}), "metric"));
+  CHECK(contains(message({"train_sparse.distill.teacher=nowhere"}), "nowhere"));
+}
