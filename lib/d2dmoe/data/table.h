@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace d2dmoe::data {
@@ -18,6 +19,16 @@ struct TableOptions {
   int64_t limit = 0;    ///< read only the first rows; 0 = all
 };
 
+/// A column to read.
+struct Column {
+  Column(std::string column, bool must_be_text = true)
+      : name(std::move(column)), text(must_be_text) {}  // NOLINT
+  Column(const char* column) : name(column) {}          // NOLINT
+
+  std::string name;  ///< from the header, a JSON key or, without a header, a number from 0
+  bool text = true;  ///< jsonl: the value must be a text; false: a number, true or false will do as well
+};
+
 /// The chosen columns of a table, row by row.
 struct Table {
   std::string origin;                          ///< file name
@@ -25,19 +36,20 @@ struct Table {
   std::vector<int64_t> lines;                  ///< line (from 1) on which each row starts
 };
 
-/// Reads the chosen columns of a CSV, TSV or JSONL text. Empty lines are skipped.
+/// Reads the chosen columns of a CSV, TSV or JSONL text. Empty lines are skipped. With format auto, .jsonl,
+/// .ndjson and .json are JSONL, .tsv, .tab and .txt prefer tabs, anything else commas.
 /// @param text     the whole file; a byte order mark and CRLF ends are accepted
 /// @param origin   its name: for error messages and, with format auto, for its ending
-/// @param columns  names (header, JSON keys) or, without a header, numbers from 0
+/// @param columns  what to read
 /// @throws UsageError  column missing (nearest name told), bad separator or format
 /// @throws Error       invalid UTF-8 (byte named), rows of unequal length, unterminated quote, bad JSON, a
 /// value that
 ///                     is not text, number or true/false, no rows at all
 Table parse_table(std::string_view text, const std::string& origin, const TableOptions& options,
-                  const std::vector<std::string>& columns);
+                  const std::vector<Column>& columns);
 
 /// parse_table on a file. @throws Error  also: the file cannot be read
 Table read_table(const std::filesystem::path& file, const TableOptions& options,
-                 const std::vector<std::string>& columns);
+                 const std::vector<Column>& columns);
 
 }  // namespace d2dmoe::data
