@@ -1,0 +1,162 @@
+#include <fstream>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/io/json_file.h"
+#include "d2dmoe/io/run_folder.h"
+#include "io/disks.h"
+
+namespace fs = std::filesystem;
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+using nlohmann::ordered_json;
+
+namespace {
+
+const ordered_json kConfig = {{"seed", 1},
+                              {"train", {{"learning_rate", 2e-5}, {"epochs", 3}}},
+                              {"taus", {0.1, 0.2}},
+                              {"data", {{"train", "a.csv"}}}};
+
+}  // namespace
+
+TEST_CASE("run_folder: a new folder holds its config and can be reopened", "[io]") {
+  TempDir dir;
+  {
+    const io::RunFolder run(dir / "out/train", kConfig);
+    CHECK(io::read_json_file(dir / "out/train/config.json") == kConfig);
+    CHECK(run.model_dir() == dir / "out/train/model");
+    CHECK_FALSE(run.done());
+  }
+  CHECK_NOTHROW(io::RunFolder(dir / "out/train", kConfig));
+}
+
+TEST_CASE("run_folder: a changed config is told key by key", "[io]") {
+  TempDir dir;
+  { const io::RunFolder run(dir / "r", kConfig); }
+  ordered_json changed = kConfig;
+  changed["train"]["learning_rate"] = 1e-4;
+  changed["taus"][1] = 0.3;
+  changed["data"].erase("train");
+  changed["extra"] = {{"x", "new"}};
+  const std::string message = message_of([&] { io::RunFolder run(dir / "r", changed); });
+  INFO(message);
+  CHECK(contains(message, (dir / "r").string()));
+  CHECK(contains(message, "train.learning_rate was 2e-05, is 0.0001"));
+  CHECK(contains(message, "taus[1] was 0.2, is 0.3"));
+  CHECK(contains(message, "data.train was \"a.csv\", is not set"));
+  CHECK(contains(message, "extra was not set, is {\"x\":\"new\"}"));
+  CHECK(contains(message, "Hint: "));
+  CHECK_FALSE(contains(message, "epochs"));
+  CHECK_THROWS_AS(io::RunFolder(dir / "r", changed), UsageError);
+  CHECK(io::read_json_file(dir / "r/config.json") == kConfig);
+}
+
+TEST_CASE("run_folder: order of keys and 1 against 1.0 are no change", "[io]") {
+  CHECK(
+      io::config_changes({{"a", 1}, {"b", {{"c", 2}, {"d", 3}}}}, {{"b", {{"d", 3.0}, {"c", 2}}}, {"a", 1.0}})
+          .empty());
+  CHECK(io::config_changes({{"a", ordered_json::array()}}, {{"a", {1}}}) ==
+        std::vector<std::string>{"a was [], is [1]"});
+}
+
+TEST_CASE("run_folder: a second process is told the first one's id", "[io]") {
+  TempDir dir;
+  int ready[2], stop[2];
+  REQUIRE(::pipe(ready) == 0);
+  REQUIRE(::pipe(stop) == 0);
+  const pid_t child = in_child([&] {
+    ::close(stop[1]);
+    const io::RunFolder run(dir / "r", kConfig);
+    char byte = 1;
+    if (::write(ready[1], &byte, 1) != 1) ::_exit(2);
+    while (::read(stop[0], &byte, 1) > 0) continue;
+  });
+  char byte;
+  REQUIRE(::read(ready[0], &byte, 1) == 1);
+  const std::string message = message_of([&] { io::RunFolder run(dir / "r", kConfig); });
+  INFO(message);
+  CHECK(contains(message, format("'{}': in use by process {} on ", dir / "r", child)));
+  CHECK(contains(message, "Hint: "));
+  ::kill(child, SIGKILL);  // a killed process leaves no lock behind
+  ::waitpid(child, nullptr, 0);
+  for (const int fd : {ready[0], ready[1], stop[0], stop[1]}) ::close(fd);
+  const io::RunFolder run(dir / "r", kConfig);
+  const std::string own = message_of([&] { io::RunFolder again(dir / "r", kConfig); });
+  CHECK(contains(own, format("in use by process {}", ::getpid())));
+}
+
+TEST_CASE("run_folder: metrics are appended and cut back to a step", "[io]") {
+  TempDir dir;
+  const fs::path file = dir / "r/metrics.jsonl";
+  io::RunFolder run(dir / "r", kConfig);
+  run.append_metrics({{"event", "start"}});
+  for (int step = 10; step <= 40; step += 10) run.append_metrics({{"step", step}, {"loss", 1.0 / step}});
+  std::ofstream(file, std::ios::app) << "{\"step\": 50, \"lo";
+  run.truncate_metrics(20);
+  CHECK(io::read_file(file) ==
+        "{\"event\":\"start\"}\n{\"step\":10,\"loss\":0.1}\n{\"step\":20,\"loss\":0.05}\n");
+  run.append_metrics({{"step", 30}, {"text", "bad \xFF"}});
+  CHECK(contains(io::read_file(file), "\n{\"step\":30,\"text\":\"bad \xEF\xBF\xBD\"}\n"));
+  run.truncate_metrics(-1);
+  CHECK(io::read_file(file) == "{\"event\":\"start\"}\n");
+}
+
+TEST_CASE("run_folder: a line that was cut by a kill is gone after reopening", "[io]") {
+  TempDir dir;
+  { io::RunFolder(dir / "r", kConfig).append_metrics({{"step", 1}}); }
+  std::ofstream(dir / "r/metrics.jsonl", std::ios::app) << "{\"st";
+  io::RunFolder run(dir / "r", kConfig);
+  run.append_metrics({{"step", 2}});
+  CHECK(io::read_file(dir / "r/metrics.jsonl") == "{\"step\":1}\n{\"step\":2}\n");
+}
+
+TEST_CASE("run_folder: done with a result", "[io]") {
+  TempDir dir;
+  {
+    io::RunFolder run(dir / "r", kConfig);
+    CHECK_THROWS_AS(run.result(), Error);
+    run.mark_done({{"accuracy", 0.92}});
+  }
+  const io::RunFolder run(dir / "r", kConfig);
+  CHECK(run.done());
+  CHECK(run.result() == ordered_json{{"accuracy", 0.92}});
+}
+
+TEST_CASE("run_folder: a read-only output folder is one clear sentence", "[io]") {
+  const ReadOnlyFolder folder;
+  if (!folder.works()) {
+    WARN("SKIPPED: root that may not mount cannot make a read-only folder");
+    return;
+  }
+  for (const fs::path& dir : {folder.path(), folder.path() / "train"}) {
+    const std::string message = message_of([&] { io::RunFolder run(dir, kConfig); });
+    INFO(message);
+    CHECK(contains(message, dir.string()));
+    CHECK((contains(message, "read-only") || contains(message, "permission denied")));
+    CHECK(message.find('\n') == message.npos);
+  }
+  TempDir dir;
+  io::write_file(dir / "file", "x");
+  CHECK(contains(message_of([&] { io::RunFolder run(dir / "file", kConfig); }), "is a file, not a folder"));
+}
+
+TEST_CASE("run_folder: a full disk loses no earlier metrics", "[io]") {
+  const Tmpfs disk("64k");
+  if (!disk.mounted()) {
+    WARN("SKIPPED: needs root to mount a small tmpfs");
+    return;
+  }
+  io::RunFolder run(disk / "r", kConfig);
+  std::string message;
+  int written = 0;
+  while (message.empty() && written < 1000) {
+    message = message_of([&] { run.append_metrics({{"step", written}, {"text", std::string(3000, 'x')}}); });
+    if (message.empty()) ++written;
+  }
+  CHECK(contains(message, "metrics.jsonl': cannot write: the disk is full"));
+  const std::string text = io::read_file(disk / "r/metrics.jsonl");
+  CHECK(text.back() == '\n');
+  CHECK(std::count(text.begin(), text.end(), '\n') == written);
+  CHECK_NOTHROW(run.truncate_metrics(written));  // nothing to drop, nothing to write
+}
