@@ -5,7 +5,7 @@
 namespace d2dmoe::models {
 namespace {
 
-// A whole number, also when a tool wrote it as 2.0 or with a sign that does not fit; `ok` false otherwise.
+// `ok` tells whether the value is a whole number that fits.
 int64_t whole_number(const nlohmann::ordered_json& value, bool& ok) {
   ok = true;
   if (value.is_number_unsigned()) {

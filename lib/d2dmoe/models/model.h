@@ -84,7 +84,8 @@ std::shared_ptr<Model> load_model(const io::HfFolder& folder, const LoadOptions&
 /// A freshly initialised model of a config.json (tests, training from nothing).
 std::shared_ptr<Model> make_model(const nlohmann::ordered_json& config, const LoadOptions& options = {});
 
-/// Every parameter under its Hugging Face name and in its layout (float32, cpu, contiguous).
+/// Every parameter under its Hugging Face name and in its layout (float32, cpu, contiguous). Tensors share
+/// storage with the parameters where the layout allows: clone what must not change.
 std::map<std::string, torch::Tensor> hf_tensors(Model& model);
 /// Writes config.json and model.safetensors into `dir` (which exists). Tokenizer files:
 /// io::copy_tokenizer_files.

@@ -19,7 +19,7 @@ std::map<std::string, torch::Tensor> hf_tensors(Model& model) {
 
 void save_model(Model& model, const std::filesystem::path& dir) {
   auto config = model.config();
-  config["architectures"] = {model.hf().architecture};
+  config["architectures"] = nlohmann::ordered_json::array({model.hf().architecture});
   for (const char* key : {"dtype", "torch_dtype"})  // new and old name of the dtype on disk
     if (config.contains(key)) config[key] = "float32";
   io::write_safetensors(dir / "model.safetensors", hf_tensors(model));

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <numeric>
+
+#include "d2dmoe/io/safetensors.h"
+#include "d2dmoe/models/model.h"
+#include "support/support.h"
+
+namespace d2dmoe::test {
+
+/// The folders of small models below tests/golden/models.
+inline std::filesystem::path model_dir(const std::string& name) {
+  return golden("models") / name;
+}
+
+inline std::shared_ptr<models::Model> load_golden_model(const std::string& name,
+                                                        const models::LoadOptions& options = {}) {
+  auto model = models::load_model(io::HfFolder(model_dir(name)), options);
+  model->eval();
+  return model;
+}
+
+inline data::Batch make_batch(const torch::Tensor& token_ids, const torch::Tensor& type_ids,
+                              std::vector<int64_t> lengths) {
+  data::Batch batch;
+  batch.token_ids = token_ids;
+  batch.type_ids = type_ids;
+  batch.lengths = std::move(lengths);
+  std::vector<torch::Tensor> positions;
+  for (const int64_t n : batch.lengths) positions.push_back(torch::arange(n));
+  batch.positions = torch::cat(positions);
+  return batch;
+}
+
+/// Random token ids from 5 on (below lie the special ones), all of type 0.
+inline data::Batch random_batch(std::vector<int64_t> lengths, int64_t vocab = 100) {
+  const int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  return make_batch(torch::randint(5, vocab, {tokens}, torch::kInt64), torch::zeros({tokens}, torch::kInt64),
+                    std::move(lengths));
+}
+
+/// One batch of a golden file, as scripts/golden/models.py packs it.
+inline data::Batch golden_batch(io::SafetensorsFile& file, const std::string& name) {
+  const auto lengths = file.tensor(name + ".lengths").clone();
+  auto batch = make_batch(file.tensor(name + ".token_ids").clone(), file.tensor(name + ".type_ids").clone(),
+                          {lengths.data_ptr<int64_t>(), lengths.data_ptr<int64_t>() + lengths.numel()});
+  batch.labels = file.tensor(name + ".labels").clone();
+  return batch;
+}
+
+inline torch::Tensor run(models::Model& model, const data::Batch& batch) {
+  nn::ForwardContext ctx(batch);
+  return model.forward(batch, ctx);
+}
+
+inline torch::Tensor task_loss(const torch::Tensor& logits, const torch::Tensor& labels) {
+  return labels.is_floating_point() ? torch::mse_loss(logits.squeeze(1), labels)
+                                    : torch::cross_entropy_loss(logits, labels);
+}
+
+}  // namespace d2dmoe::test

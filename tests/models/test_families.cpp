@@ -1,0 +1,160 @@
+// What holds for every family, without outside values.
+#include <algorithm>
+
+#include "model_support.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+
+namespace {
+
+const std::vector<std::string> kFamilies = {"bert-gelu", "roberta", "distilbert"};
+
+// The sequences of `batch` in another order.
+data::Batch reordered(const data::Batch& batch, const std::vector<int64_t>& order) {
+  std::vector<torch::Tensor> ids;
+  std::vector<int64_t> starts{0}, lengths;
+  for (const int64_t n : batch.lengths) starts.push_back(starts.back() + n);
+  for (const int64_t i : order) {
+    ids.push_back(batch.token_ids.narrow(0, starts[i], batch.lengths[i]));
+    lengths.push_back(batch.lengths[i]);
+  }
+  const auto token_ids = torch::cat(ids);
+  return make_batch(token_ids, torch::zeros_like(token_ids), lengths);
+}
+
+}  // namespace
+
+TEST_CASE("models: a sequence's logits do not depend on its batch") {
+  const torch::NoGradGuard no_grad;
+  for (const auto& name : kFamilies) {
+    INFO(name);
+    torch::manual_seed(8);
+    auto model = load_golden_model(name);
+    const auto batch = random_batch({5, 17, 1, 5, 2});
+    const auto together = run(*model, batch);
+    for (int64_t i = 0; i < batch.size(); ++i)
+      CHECK(difference(run(*model, reordered(batch, {i}))[0], together[i], 1e-5) == "");
+    const std::vector<int64_t> order = {3, 0, 4, 2, 1};
+    CHECK(difference(run(*model, reordered(batch, order)), together.index_select(0, torch::tensor(order)),
+                     1e-5) == "");
+  }
+}
+
+TEST_CASE("models: dropout works in training, from the seed, and is off in evaluation") {
+  for (const auto& name : kFamilies) {
+    INFO(name);
+    auto model = load_golden_model(name);
+    torch::manual_seed(9);
+    const auto batch = random_batch({5, 9});
+    const auto exact = run(*model, batch);
+    CHECK(torch::equal(exact, run(*model, batch)));
+    model->train();
+    torch::manual_seed(10);
+    const auto first = run(*model, batch);
+    CHECK_FALSE(torch::equal(first, run(*model, batch)));
+    CHECK_FALSE(torch::allclose(first, exact, 1e-3, 1e-3));
+    torch::manual_seed(10);
+    CHECK(torch::equal(first, run(*model, batch)));
+
+    models::LoadOptions none;
+    none.dropout = 0;
+    auto calm = load_golden_model(name, none);
+    calm->train();
+    CHECK(torch::equal(run(*calm, batch), exact));
+  }
+}
+
+TEST_CASE("models: sites are in order, report real rows only and share storage with the parameters") {
+  struct Rows : nn::Observer {
+    void on_activation(const nn::SiteId& site, const torch::Tensor& pre, const torch::Tensor&,
+                       const torch::Tensor&) override {
+      seen.push_back(site.name);
+      rows.push_back(pre.size(0));
+    }
+    bool wants_activations() const override { return true; }
+    std::vector<std::string> seen;
+    std::vector<int64_t> rows;
+  };
+  for (const auto& name : kFamilies) {
+    auto model = load_golden_model(name);
+    const auto sites = model->sites();
+    REQUIRE(sites.size() == 2);
+    for (int64_t i = 0; i < 2; ++i) {
+      CHECK(sites[i]->id().index == i);
+      CHECK(sites[i]->id().name == "layers." + std::to_string(i) + ".ffn");
+    }
+    const auto parameters = model->parameters();
+    const auto* data = sites[1]->layer()->weights().w1.data_ptr();
+    CHECK(std::any_of(parameters.begin(), parameters.end(), [&](auto& p) { return p.data_ptr() == data; }));
+
+    const auto batch = random_batch({3, 8});
+    Rows observer;
+    nn::ForwardContext ctx(batch);
+    ctx.observers = {&observer};
+    model->forward(batch, ctx);
+    CHECK(observer.seen == std::vector<std::string>{"layers.0.ffn", "layers.1.ffn"});
+    CHECK(observer.rows == std::vector<int64_t>{11, 11});
+  }
+}
+
+TEST_CASE("models: the position table bounds the length") {
+  const std::pair<const char*, int64_t> cases[] = {{"bert-gelu", 512}, {"roberta", 512}, {"distilbert", 512}};
+  for (const auto& [name, longest] : cases) {
+    auto model = load_golden_model(name);
+    CHECK(model->max_length() == longest);
+    const auto message = message_of([&] { run(*model, random_batch({3, 513})); });
+    CHECK(contains(message, "513"));
+    CHECK(contains(message, "512"));
+  }
+}
+
+TEST_CASE("models: ids outside their tables are errors") {
+  auto model = load_golden_model("bert-gelu");
+  auto batch = random_batch({4});
+  batch.token_ids[2] = 100;
+  CHECK(contains(message_of([&] { run(*model, batch); }), "token id: got 100, must be from 0 to 99"));
+  batch.token_ids[2] = -1;
+  CHECK(contains(message_of([&] { run(*model, batch); }), "token id: got -1"));
+  batch.token_ids[2] = 5;
+  batch.type_ids[0] = 2;
+  CHECK(contains(message_of([&] { run(*model, batch); }), "token type id: got 2"));
+}
+
+TEST_CASE("models: a batch without sequences, or whose lengths do not fit, is an error") {
+  auto model = load_golden_model("bert-gelu");
+  data::Batch none;
+  none.token_ids = none.type_ids = none.positions = torch::zeros({0}, torch::kInt64);
+  CHECK(contains(message_of([&] { run(*model, none); }), "no sequence"));
+  auto batch = random_batch({4});
+  batch.lengths = {3};
+  CHECK(contains(message_of([&] { run(*model, batch); }), "add up to 3"));
+}
+
+TEST_CASE("models: cost parts are those of the sizes") {
+  auto model = load_golden_model("bert-gelu");  // D 24, 2 layers, 3 classes
+  double per_token = 0, per_pair = 0, per_sequence = 0;
+  for (const auto& part : model->cost_parts()) {
+    if (!part.matmul) continue;
+    per_token += part.per_token;
+    per_pair += part.per_token_pair;
+    per_sequence += part.per_sequence;
+  }
+  CHECK(per_token == 2 * 4 * 2 * 24 * 24);
+  CHECK(per_pair == 2 * 4 * 24);
+  CHECK(per_sequence == 2 * 24 * 24 + 2 * 24 * 3);
+}
+
+TEST_CASE("models: a fresh model is decided by its seed") {
+  const auto config = load_golden_model("roberta")->config();
+  models::LoadOptions options;
+  options.seed = 1;
+  const auto weight = [&] {
+    return models::make_model(config, options)->named_parameters()["layers.0.attention.q.weight"];
+  };
+  const auto first = weight();
+  CHECK(torch::equal(first, weight()));
+  CHECK(first.std().item<double>() == Approx(0.02).epsilon(0.1));
+  options.seed = 2;
+  CHECK_FALSE(torch::equal(first, weight()));
+}

@@ -1,0 +1,58 @@
+#include <fstream>
+
+#include "model_support.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+
+TEST_CASE("saving: a saved folder loads with the same weights, names and logits") {
+  const torch::NoGradGuard no_grad;
+  for (const std::string name : {"bert-gelu", "bert-regression", "roberta", "distilbert"}) {
+    INFO(name);
+    auto model = load_golden_model(name);
+    const TempDir dir;
+    models::save_model(*model, dir.path());
+    const auto stored = io::SafetensorsFile::open(model_dir(name) / "model.safetensors");
+    const auto saved = io::SafetensorsFile::open(dir / "model.safetensors");
+    CHECK(saved->entries().size() == stored->entries().size());
+    for (const auto& [tensor, entry] : stored->entries()) {
+      INFO(tensor);
+      REQUIRE(saved->entries().count(tensor) == 1);
+      CHECK(torch::equal(saved->tensor(tensor), stored->tensor(tensor)));
+    }
+    auto again = models::load_model(io::HfFolder(dir.path()));
+    again->eval();
+    torch::manual_seed(11);
+    const auto batch = random_batch({4, 9});
+    CHECK(torch::equal(run(*again, batch), run(*model, batch)));
+    CHECK(again->config() == model->config());
+  }
+}
+
+TEST_CASE("saving: a bare or low precision checkpoint becomes a float32 classifier") {
+  for (const std::string name : {"bert-bare", "bert-relu-bf16"}) {
+    models::LoadOptions options;
+    options.num_labels = 2;
+    options.fresh_head = true;
+    auto model = load_golden_model(name, options);
+    const TempDir dir;
+    models::save_model(*model, dir.path());
+    const auto config = nlohmann::ordered_json::parse(std::ifstream(dir / "config.json"));
+    CHECK(config.at("architectures") == nlohmann::ordered_json{"BertForSequenceClassification"});
+    CHECK(config.value("dtype", "float32") == "float32");
+    CHECK(config.at("id2label").size() == 2);
+    const auto file = io::SafetensorsFile::open(dir / "model.safetensors");
+    for (const auto& [tensor, entry] : file->entries()) CHECK(entry.dtype == "F32");
+    CHECK(file->entries().count("bert.pooler.dense.weight") == 1);
+    CHECK(file->entries().count("classifier.weight") == 1);
+  }
+}
+
+TEST_CASE("saving: tensors are the parameters in the checkpoint's layout") {
+  auto model = load_golden_model("distilbert");
+  const auto tensors = models::hf_tensors(*model);
+  const auto& w2 = tensors.at("distilbert.transformer.layer.0.ffn.lin2.weight");
+  CHECK(w2.is_contiguous());
+  CHECK(torch::equal(w2, model->sites()[0]->layer()->weights().w2t.t()));
+  CHECK(tensors.size() == model->parameters().size());
+}

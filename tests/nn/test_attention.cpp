@@ -1,0 +1,102 @@
+#include "d2dmoe/nn/attention.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include "support/support.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+using nn::SequenceLayout;
+
+namespace {
+
+// softmax(q k^T / sqrt(d)) v, one sequence and head at a time.
+torch::Tensor plain_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                              const std::vector<int64_t>& lengths, int64_t heads) {
+  const int64_t d = q.size(1) / heads;
+  std::vector<torch::Tensor> sequences;
+  int64_t row = 0;
+  for (const int64_t n : lengths) {
+    std::vector<torch::Tensor> parts;
+    for (int64_t h = 0; h < heads; ++h) {
+      const auto cut = [&](const torch::Tensor& x) { return x.narrow(0, row, n).narrow(1, h * d, d); };
+      const auto scores = cut(q).matmul(cut(k).t()) / std::sqrt(static_cast<double>(d));
+      parts.push_back(torch::softmax(scores, 1).matmul(cut(v)));
+    }
+    sequences.push_back(torch::cat(parts, 1));
+    row += n;
+  }
+  return torch::cat(sequences);
+}
+
+}  // namespace
+
+TEST_CASE("attention: equals the plain formula per sequence and head, with its gradients") {
+  for (const auto& lengths :
+       std::vector<std::vector<int64_t>>{{1}, {5}, {4, 4, 4}, {3, 7, 1, 5}, {1, 1, 2}, {17, 33}}) {
+    torch::manual_seed(1);
+    const SequenceLayout layout(lengths);
+    const int64_t heads = 3, dim = 24;
+    const auto make = [&] { return torch::randn({layout.tokens(), dim}).requires_grad_(); };
+    const auto q = make(), k = make(), v = make(), upstream = torch::randn({layout.tokens(), dim});
+    const auto got = nn::attend(q, k, v, layout, heads, 0);
+    const auto want = plain_attention(q, k, v, lengths, heads);
+    CHECK(difference(got, want, 2e-6) == "");
+    const auto got_grads = torch::autograd::grad({got}, {q, k, v}, {upstream});
+    const auto want_grads = torch::autograd::grad({want}, {q, k, v}, {upstream});
+    for (size_t i = 0; i < 3; ++i) CHECK(difference(got_grads[i], want_grads[i], 5e-6) == "");
+  }
+}
+
+TEST_CASE("attention: extreme scores stay finite") {
+  const SequenceLayout layout({2, 5});
+  const auto x = torch::randn({7, 8}) * 1e4;
+  CHECK(nn::attend(x, x, x, layout, 2, 0).isfinite().all().item<bool>());
+}
+
+TEST_CASE("attention: padding and unpadding are inverse, and each other's gradient") {
+  const SequenceLayout layout({2, 3, 1});
+  const auto x = torch::randn({6, 4}).requires_grad_();
+  const auto padded = nn::pad_rows(x, layout);
+  CHECK(padded.size(0) == 9);
+  CHECK(padded.detach()[2].count_nonzero().item<int64_t>() == 0);
+  CHECK(torch::equal(nn::unpad_rows(padded, layout), x));
+  const auto upstream = torch::randn({9, 4});
+  CHECK(torch::equal(torch::autograd::grad({padded}, {x}, {upstream})[0], nn::unpad_rows(upstream, layout)));
+  const auto wide = torch::randn({9, 4}).requires_grad_();
+  const auto narrow = nn::unpad_rows(wide, layout);
+  CHECK(torch::equal(torch::autograd::grad({narrow}, {wide}, {x.detach()})[0], nn::pad_rows(x, layout)));
+}
+
+TEST_CASE("attention: dropout of attention weights is random, seeded and unbiased") {
+  const SequenceLayout layout({6, 4});
+  torch::manual_seed(2);
+  const auto x = torch::randn({10, 8});
+  const auto exact = nn::attend(x, x, x, layout, 2, 0);
+  torch::manual_seed(7);
+  const auto first = nn::attend(x, x, x, layout, 2, 0.5);
+  torch::manual_seed(7);
+  CHECK(torch::equal(first, nn::attend(x, x, x, layout, 2, 0.5)));
+  CHECK_FALSE(torch::equal(first, nn::attend(x, x, x, layout, 2, 0.5)));
+  auto sum = torch::zeros_like(exact);
+  for (int i = 0; i < 2000; ++i) sum += nn::attend(x, x, x, layout, 2, 0.5);
+  CHECK(difference(sum / 2000, exact, 0.2) == "");
+}
+
+TEST_CASE("attention: heads must divide the width") {
+  const auto message = message_of([] { nn::SelfAttention(24, 5, 0); });
+  CHECK(contains(message, "got 5"));
+  CHECK(contains(message, "24"));
+}
+
+TEST_CASE("layers: initialise gives matrices spread, norms one, biases zero, from the generator alone") {
+  nn::SelfAttention a(16, 2, 0), b(16, 2, 0);
+  for (auto* module : {&a, &b}) nn::initialise(*module, 0.5, at::detail::createCPUGenerator(3));
+  CHECK(torch::equal(a.named_parameters()["q.weight"], b.named_parameters()["q.weight"]));
+  CHECK_FALSE(torch::equal(a.named_parameters()["q.weight"], a.named_parameters()["k.weight"]));
+  CHECK(a.named_parameters()["q.weight"].std().item<double>() == Approx(0.5).epsilon(0.2));
+  CHECK(a.named_parameters()["o.bias"].count_nonzero().item<int64_t>() == 0);
+  nn::LayerNorm norm(4, 1e-5);
+  nn::initialise(norm, 0.5, at::detail::createCPUGenerator(3));
+  CHECK(torch::equal(norm.weight, torch::ones({4})));
+}
