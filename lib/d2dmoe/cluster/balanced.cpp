@@ -1,6 +1,7 @@
 #include "d2dmoe/cluster/balanced.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <limits>
@@ -33,6 +34,20 @@ std::vector<int64_t> numbered(const std::vector<int32_t>& assignment, int64_t cl
   return result;
 }
 
+BalancedResult search(const float* gram, int64_t items, const BalancedOptions& options, uint64_t seed) {
+  Exchange exchange(gram, items, options.clusters, random_assignment(items, options.clusters, seed));
+  BalancedResult result;
+  while (result.sweeps < options.max_sweeps) {
+    ++result.sweeps;
+    if (exchange.sweep() == 0) break;
+  }
+  double trace = 0;
+  for (int64_t i = 0; i < items; ++i) trace += gram[i * items + i];
+  result.objective = trace - exchange.within() / static_cast<double>(items / options.clusters);
+  result.assignment = numbered(exchange.assignment(), options.clusters);
+  return result;
+}
+
 }  // namespace
 
 BalancedResult balanced_clusters(const torch::Tensor& gram, const BalancedOptions& options) {
@@ -51,22 +66,16 @@ BalancedResult balanced_clusters(const torch::Tensor& gram, const BalancedOption
   D2D_CHECK(inner.isfinite().all().item<bool>(),
             "[balanced clusters] 'gram': holds NaN or infinity. Hint: are the weights finite?");
 
-  const double trace = inner.diagonal().sum(at::kDouble).item<double>();
-  BalancedResult best;
-  best.objective = std::numeric_limits<double>::infinity();
-  for (int64_t restart = 0; restart < options.restarts; ++restart) {
-    const uint64_t seed = derive_seed(options.seed, "balanced clusters", static_cast<uint64_t>(restart));
-    Exchange exchange(inner.const_data_ptr<float>(), items, clusters,
-                      random_assignment(items, clusters, seed));
-    int64_t sweeps = 0;
-    while (sweeps < options.max_sweeps) {
-      ++sweeps;
-      if (exchange.sweep() == 0) break;
-    }
-    const double objective = trace - exchange.within() / static_cast<double>(items / clusters);
-    if (objective < best.objective) best = {numbered(exchange.assignment(), clusters), objective, sweeps};
-  }
-  return best;
+  // Every start is a search of its own on one thread: the result cannot depend on their number.
+  const int64_t starts = clusters == 1 ? 1 : options.restarts * kStarts;
+  std::vector<BalancedResult> results(static_cast<size_t>(starts));
+  at::parallel_for(0, starts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t start = begin; start < end; ++start)
+      results[start] = search(inner.const_data_ptr<float>(), items, options,
+                              derive_seed(options.seed, "balanced clusters", static_cast<uint64_t>(start)));
+  });
+  return *std::min_element(results.begin(), results.end(),
+                           [](const auto& a, const auto& b) { return a.objective < b.objective; });
 }
 
 }  // namespace d2dmoe::cluster

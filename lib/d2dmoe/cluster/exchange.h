@@ -17,9 +17,7 @@ class Exchange {
   /// @param assignment  cluster of each item, all clusters equally large
   Exchange(const float* gram, int64_t items, int64_t clusters, std::vector<int32_t> assignment);
 
-  /// One pass over all items. Blocks of items look for their best partner in parallel against the same state,
-  /// then the found swaps are made one after another where they still gain: the result does not depend on the
-  /// threads.
+  /// One pass over all items: each swaps with its best partner while that gains.
   /// @return  swaps made
   int64_t sweep();
   /// Sum over clusters of gram(i, j) over all ordered pairs of their items, computed afresh.
@@ -27,21 +25,18 @@ class Exchange {
   const std::vector<int32_t>& assignment() const { return assignment_; }
 
  private:
-  struct Candidate {
-    int32_t partner = -1;
-    float gain = 0;  // half of the formula above
-  };
   void refresh();
-  Candidate best_partner(int64_t i) const;
-  float gain(int64_t i, int64_t j) const;
+  int64_t best_partner(int64_t i);
   void swap(int64_t i, int64_t j);
 
   const float* gram_;
   int64_t items_, clusters_;
   std::vector<int32_t> assignment_;
-  std::vector<float> sums_;  // [clusters, items]: A transposed
-  std::vector<float> own_;   // [items]: gram(i, i) - A[i][cluster of i]
-  std::vector<float> diag_;  // [items]
+  std::vector<float> sums_;   // [clusters, items]: A transposed
+  std::vector<float> own_;    // [items]: gram(i, i) - A[i][cluster of i]
+  std::vector<float> diag_;   // [items]
+  std::vector<float> gains_;  // [items], of one item's swaps: half of the formula above
+  std::vector<float> reach_;  // [clusters], of one item
   float least_gain_ = 0;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "d2dmoe/kernels/cpu/micro.h"
@@ -18,6 +19,17 @@ constexpr int64_t kBlockRows = 1024;
 // Rows of one expert that are projected before they are added up: their activations stay in the first-level
 // cache.
 constexpr int64_t kChunkRows = 12;
+
+// Work that is worth another thread: waking one costs several microseconds, in which a core does about as
+// much.
+constexpr double kFlopsPerThread = 5e5;
+
+int64_t useful_threads(const ExpertMlpArgs& a) {
+  const int64_t pairs = std::accumulate(a.mask, a.mask + a.rows * a.experts, int64_t{0});
+  const double flops =
+      2.0 * static_cast<double>(pairs * a.expert_size() * (a.d_in * (a.wu ? 2 : 1) + a.d_out));
+  return std::min<int64_t>(at::get_num_threads(), 1 + static_cast<int64_t>(flops / kFlopsPerThread));
+}
 
 void start_rows(const ExpertMlpArgs& a, int64_t first, int64_t last) {
   for (int64_t n = first; n < last; ++n) {
@@ -67,7 +79,7 @@ void run_block(const ExpertMlpArgs& a, const Micro& micro, int64_t first, int64_
 void expert_mlp(const ExpertMlpArgs& a) {
   if (a.rows == 0) return;
   const Micro& micro = cpu::micro();
-  const std::vector<int64_t> runs = balanced_runs(a.mask, a.rows, a.experts, at::get_num_threads());
+  const std::vector<int64_t> runs = balanced_runs(a.mask, a.rows, a.experts, useful_threads(a));
   at::parallel_for(0, static_cast<int64_t>(runs.size()) - 1, 1, [&](int64_t begin, int64_t end) {
     for (int64_t run = begin; run < end; ++run) {
       const int64_t rows = runs[run + 1] - runs[run];
