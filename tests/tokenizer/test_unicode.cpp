@@ -1,0 +1,93 @@
+#include <nlohmann/json.hpp>
+
+#include "d2dmoe/core/hash.h"
+#include "d2dmoe/io/json_file.h"
+#include "d2dmoe/tokenizer/normalizer.h"
+#include "d2dmoe/tokenizer/pre_tokenizer.h"
+#include "d2dmoe/tokenizer/unicode.h"
+#include "support/support.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+namespace unicode = d2dmoe::tokenizer::unicode;
+
+namespace {
+
+// Compares the hashes per block of 4096 code points of "A" + c + "e\u0301b".
+template <class Step>
+void check_blocks(const char* name, Step&& step) {
+  const auto blocks = io::read_json_file(golden("tokenizer/unicode.json"))[name];
+  REQUIRE(blocks.size() == 19);
+  for (const auto& [block, hash] : blocks.items()) {
+    const auto first = static_cast<char32_t>(std::stoul(block, nullptr, 16) << 12);
+    std::string lines;
+    for (char32_t c = first; c < first + 4096; ++c) {
+      if (c >= 0xD800 && c <= 0xDFFF) continue;
+      std::string text = "A";
+      unicode::append(text, c);
+      lines += step(text + "e\u0301b") + "\n";
+    }
+    INFO(name << ", code points " << block << "000 and on");
+    CHECK(hash == sha256(lines));
+  }
+}
+
+std::string pieces_of(const tokenizer::PreTokenizer& pre_tokenizer, const std::string& text) {
+  std::vector<std::string> pieces;
+  pre_tokenizer.split(text, pieces);
+  std::string out;
+  for (size_t i = 0; i < pieces.size(); ++i) out += (i ? "|" : "") + pieces[i];
+  return out;
+}
+
+std::string normalized(const tokenizer::Normalizer& normalizer, std::string text) {
+  normalizer.normalize(text);
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("unicode: every code point is normalised as the tokenizers library does", "[golden]") {
+  const tokenizer::BertNormalizer uncased({true, true, std::nullopt, true}), cased({true, true, true, false});
+  check_blocks("lowercase", [&](const std::string& text) { return normalized(uncased, text); });
+  check_blocks("strip_accents", [&](const std::string& text) { return normalized(cased, text); });
+}
+
+TEST_CASE("unicode: every code point is cut into words as the tokenizers library does", "[golden]") {
+  const tokenizer::BertPreTokenizer words;
+  const tokenizer::ByteLevel byte_level({false, true});
+  check_blocks("bert_words", [&](const std::string& text) { return pieces_of(words, text); });
+  check_blocks("byte_level", [&](const std::string& text) { return pieces_of(byte_level, text); });
+}
+
+TEST_CASE("unicode: invalid UTF-8 is found at its byte") {
+  const auto at = [](std::string_view text) { return unicode::find_invalid_utf8(text); };
+  const size_t none = std::string_view::npos;
+  CHECK(at("") == none);
+  CHECK(at("aé中🤔\U0010FFFF") == none);
+  CHECK(at("ab\xFFz") == 2);
+  CHECK(at("ab\x80") == 2);
+  CHECK(at("a\xC3") == 1);  // cut off
+  CHECK(at("a\xE4\xB8") == 1);
+  CHECK(at("a\xF0\x9F\xA4") == 1);
+  CHECK(at("\xC0\x80") == 0);  // overlong
+  CHECK(at("\xE0\x80\x80") == 0);
+  CHECK(at("\xF0\x80\x80\x80") == 0);
+  CHECK(at("x\xED\xA0\x80") == 1);  // surrogate
+  CHECK(at("\xF4\x90\x80\x80") == 0);
+  CHECK(at("\xF8\x88\x80\x80\x80") == 0);
+  CHECK(at(std::string_view("a\0b", 3)) == none);
+}
+
+TEST_CASE("unicode: code points survive append and next") {
+  for (const char32_t c :
+       {U'\0', U'a', U'\x7F', U'\x80', U'\u07FF', U'\u0800', U'\uFFFF', U'\U00010000', U'\U0010FFFF'}) {
+    std::string text = "é";
+    unicode::append(text, c);
+    CHECK(unicode::previous(text, text.size()) == c);
+    size_t position = 2;
+    CHECK(unicode::next(text, position) == c);
+    CHECK(position == text.size());
+    CHECK(unicode::length(text) == 2);
+  }
+}
