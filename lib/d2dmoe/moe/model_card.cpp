@@ -1,0 +1,64 @@
+#include "d2dmoe/moe/model_card.h"
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/version.h"
+
+namespace d2dmoe::moe {
+namespace {
+
+std::string sites_table(const std::vector<SiteRecord>& sites) {
+  std::string table =
+      "| site | experts | neurons each | always on | split | router width (depth) | rule |\n"
+      "|---|---|---|---|---|---|---|\n";
+  for (const auto& site : sites) {
+    const std::string rule =
+        site.selection.rule == "all"
+            ? "all"
+            : format("{} {:g}{}", site.selection.rule, site.selection.value,
+                     site.selection.floor > 0 ? format(", floor {:g}", site.selection.floor) : "");
+    table += format("| {} | {} | {} | {} | {} | {} ({}) | {} |\n", site.name, site.experts, site.expert_size,
+                    site.shared, site.split, site.router_width, site.router_depth, rule);
+  }
+  return table;
+}
+
+std::string labels_line(const models::Model& model) {
+  std::string line;
+  for (const auto& name : model.label_names()) line += (line.empty() ? "" : ", ") + name;
+  return line.empty() ? "" : "Labels: " + line + ".\n\n";
+}
+
+}  // namespace
+
+std::string model_card(const models::Model& model, const ConversionRecord& record) {
+  const std::string base = record.parent.value("path", "");
+  const std::string hash = record.parent.value("weights_sha256", "");
+  std::string card = "---\ntags: [d2dmoe, mixture-of-experts, dynamic-k]\n---\n";
+  card += format("# {} as a dynamic-k mixture of experts\n\n", model.hf().architecture);
+  card += "Converted from the dense model ";
+  card += base.empty() ? "" : format("`{}` ", base);
+  card += hash.empty() ? "" : format("(weights SHA-256 `{}`) ", hash);
+  card += format(
+      "with d2dmoe {}: each feed-forward layer below was split into experts, and a small router predicts the "
+      "norm of every expert's output, so that each token runs only the experts that matter for it "
+      "(Szatkowski et al., *Exploiting Activation Sparsity with Dense to Dynamic-k Mixture-of-Experts "
+      "Conversion*, NeurIPS 2024, arXiv 2310.04361).\n\n",
+      kVersion);
+  card += labels_line(model);
+  card +=
+      "## As a dense model\nThe tensors keep their Hugging Face names, only the neurons stand in expert "
+      "order; this "
+      "leaves the function unchanged. transformers loads the folder as it is and gives the dense outputs:\n"
+      "```python\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
+      "model = AutoModelForSequenceClassification.from_pretrained(\"FOLDER\")\n"
+      "tokenizer = AutoTokenizer.from_pretrained(\"FOLDER\")\n```\n";
+  card += "`d2dmoe export` with `--original-order` gives the neurons in their first order.\n\n";
+  card +=
+      "## As a mixture of experts\n```sh\nd2dmoe predict --model FOLDER < texts.txt\n```\n"
+      "`d2dmoe.json` holds the experts and the selection rule of each site, `routers.safetensors` the "
+      "routers.\n\n";
+  card += "## Sites\n" + sites_table(record.sites);
+  return card;
+}
+
+}  // namespace d2dmoe::moe
