@@ -18,9 +18,11 @@
 #include "d2dmoe/train/checkpointing.h"
 #include "d2dmoe/train/loss.h"
 #include "d2dmoe/train/optimizer.h"
+#include "d2dmoe/train/plan.h"
 #include "d2dmoe/train/precision.h"
 #include "d2dmoe/train/record.h"
 #include "d2dmoe/train/schedule.h"
+#include "d2dmoe/train/validation.h"
 
 namespace d2dmoe::train {
 namespace {
@@ -30,50 +32,6 @@ using Rows = std::vector<int64_t>;
 
 // Validations that a run steered by the metric needs at least.
 constexpr int64_t kSteeredValidations = 8;
-
-config::PenaltyOptions penalty_of(const TrainJob& job) {
-  if (job.penalty) return *job.penalty;
-  config::PenaltyOptions none;
-  none.name = "none";
-  none.schedule = "constant";
-  return none;
-}
-
-void check_options(const TrainJob& job) {
-  const std::string& metric = job.options.metric;
-  const bool regression = job.data.regression;
-  D2D_CHECK_USAGE(metric == "loss" || regression == (metric == "pearson"),
-                  "[config] 'metric': got '{}' for a {} task, must be {}", metric,
-                  regression ? "regression" : "classification",
-                  regression ? "pearson or loss" : "accuracy, macro_f1, mcc or loss");
-  D2D_CHECK_USAGE(!regression || job.options.label_smoothing == 0,
-                  "[config] 'label_smoothing': got {}, must be 0 for a regression task",
-                  job.options.label_smoothing);
-  D2D_CHECK_USAGE(!job.data.train.examples.empty(), "[config] 'data.train': has no examples");
-  const config::PenaltyOptions penalty = penalty_of(job);
-  D2D_CHECK_USAGE(penalty.schedule != "auto" || penalty.name != "none",
-                  "[config] 'penalty.schedule': got auto, but penalty.name is none");
-  D2D_CHECK_USAGE(!penalty.max_metric_drop || !job.data.validation.examples.empty(),
-                  "[config] 'penalty.max_metric_drop': needs validation data. Hint: set data.validation or "
-                  "data.validation_share");
-}
-
-/// One validation of the run, as events and the result tell it.
-struct Validation {
-  int64_t step = -1;
-  double value = 0, loss = 0, zeros = 0;
-  Json sites;
-  std::pair<double, double> rank;
-
-  Json to_json() const {
-    return {{"step", step},   {"value", value}, {"loss", loss},
-            {"zeros", zeros}, {"sites", sites}, {"rank", {rank.first, rank.second}}};
-  }
-  static Validation from_json(const Json& json) {
-    return {json.at("step"),  json.at("value"), json.at("loss"),
-            json.at("zeros"), json.at("sites"), {json.at("rank").at(0), json.at("rank").at(1)}};
-  }
-};
 
 class Loop {
  public:
@@ -121,27 +79,16 @@ class Loop {
   std::unique_ptr<Recorder> recorder_;
 };
 
-int64_t steps_in_epoch(const TrainJob& job) {
-  const auto group = job.options.batch_size * job.options.accumulate;
-  return (static_cast<int64_t>(job.data.train.examples.size()) + group - 1) / group;
-}
-
-int64_t steps_in_run(const TrainJob& job) {
-  if (job.options.max_steps > 0) return job.options.max_steps;
-  const double steps = job.options.epochs * static_cast<double>(steps_in_epoch(job));
-  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(steps - 1e-9)));
-}
-
 Loop::Loop(TrainJob& job)
     : job_(job),
       options_(job.options),
       penalty_(penalty_of(job)),
       dtype_(parse_dtype(options_.dtype)),
-      steps_per_epoch_(steps_in_epoch(job)),
-      total_(steps_in_run(job)),
+      steps_per_epoch_(steps_per_epoch(job)),
+      total_(total_steps(job)),
       optimizer_(*job.model, options_.optimizer),
       alpha_(penalty_, total_, eval::higher_is_better(options_.metric)),
-      best_weights_(job.run)) {
+      best_weights_(job.run) {
   if (penalty_.name != "none") penalty_observer_.emplace(penalty_.name, penalty_.displacement);
   const double interval = options_.eval_every * static_cast<double>(steps_per_epoch_);
   eval_interval_ = options_.eval_every > 0 ? std::max<int64_t>(1, std::llround(interval)) : total_;
