@@ -17,6 +17,7 @@ TEST_CASE("error: nearest_word finds slips of the pen only") {
   CHECK(nearest_word("lrr", known) == "lr");
   CHECK(nearest_word("wieght_decay", known) == "weight_decay");
   CHECK(nearest_word("momemtun", known) == "momentum");
-  CHECK(nearest_word("quantisation", known) == "");
+  CHECK(nearest_word("adma", {"adamw", "adam"}) == "adam");  // neighbours swapped: one slip
+  CHECK(nearest_word("quantisation", {"activation"}) == "");
   CHECK(nearest_word("x", {}) == "");
 }

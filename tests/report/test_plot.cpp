@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "d2dmoe/core/format.h"
 #include "d2dmoe/report/svg_canvas.h"
 #include "support/support.h"
 
@@ -82,8 +83,9 @@ TEST_CASE("plot: no label covers another, whatever the points") {
 TEST_CASE("plot: a long legend wraps and moves the chart down") {
   LineChart chart = chart_of({0.1, 0.2}, {0.9, 0.91});
   for (int i = 0; i < 12; ++i) {
-    chart.series.push_back(chart.series[0]);
-    chart.series.back().name = "a run with a long name, number " + std::to_string(i);
+    Series copy = chart.series[0];
+    copy.name = d2dmoe::format("a run with a long name, number {}", i);
+    chart.series.push_back(copy);
   }
   CHECK(legend_rows(chart, 460) > 5);
   TextRecorder canvas(460, 600, "test");

@@ -23,11 +23,13 @@ bool is_share(const std::string& metric) {
   return metric != "loss";
 }
 
-std::string metric_of(const std::vector<Curve>& curves) {
-  for (const Curve& curve : curves) {
-    for (const Json& point : curve.points) return text_of(point, "metric", "accuracy");
-  }
+std::string metric_of(const Json& points) {
+  for (const Json& point : points) return text_of(point, "metric", "accuracy");
   return "accuracy";
+}
+
+std::string metric_of(const std::vector<Curve>& curves) {
+  return curves.empty() ? "accuracy" : metric_of(curves.front().points);
 }
 
 std::string metric_title(const std::string& metric) {
@@ -265,7 +267,7 @@ void draw_charts(Canvas& canvas, std::vector<LineChart> charts, const std::strin
 }
 
 Table point_table(const Json& dense, const Json& points) {
-  const std::string metric = metric_of({{"", dense, points}});
+  const std::string metric = metric_of(points);
   const std::vector<double> batches = timed_batches(points);
   std::vector<Column> columns = {{"rule", false},  {"value"},     {"floor"},         {metric + " [95 %]"},
                                  {"experts"},      {"FLOPs"},     {"FLOPs, padded"}, {"CLS8"},
@@ -334,7 +336,7 @@ Table csv_table(const Json& dense, const Json& points) {
     std::vector<std::string> row = {rule,
                                     cell(number_of(of, "value")),
                                     cell(number_of(of, "floor")),
-                                    text_of(of, "metric", metric_of({{"", dense, points}})),
+                                    text_of(of, "metric", metric_of(points)),
                                     interval ? cell(interval->first) : "",
                                     interval ? cell(interval->second) : "",
                                     !noise.is_boolean() ? ""

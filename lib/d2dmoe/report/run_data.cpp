@@ -1,7 +1,6 @@
 #include "d2dmoe/report/run_data.h"
 
 #include <algorithm>
-#include <functional>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/atomic_file.h"
