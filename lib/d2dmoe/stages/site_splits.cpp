@@ -1,0 +1,113 @@
+#include "d2dmoe/stages/site_splits.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "d2dmoe/cluster/split_statistics.h"
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/progress.h"
+#include "d2dmoe/core/random.h"
+#include "d2dmoe/core/signals.h"
+#include "d2dmoe/io/safetensors.h"
+#include "d2dmoe/train/loss.h"
+
+namespace d2dmoe::stages {
+namespace {
+
+constexpr int64_t kBatchSentences = 64;
+
+/// Runs calibration sentences through the model until the statistics have enough tokens or the data ends.
+void calibrate(models::Model& model, cluster::SplitStatistics& statistics, bool gradients,
+               const data::TextData& data, int64_t tokens, uint64_t seed, torch::Device device) {
+  const at::AutoGradMode grad_mode(gradients);
+  const auto order =
+      Rng(derive_seed(seed, "calibration")).permutation(static_cast<int64_t>(data.train.examples.size()));
+  Progress progress("calibration", tokens, "tokens");
+  const auto total = static_cast<int64_t>(order.size());
+  for (int64_t begin = 0; begin < total && (begin == 0 || !statistics.done()); begin += kBatchSentences) {
+    if (stop_requested())
+      throw Interrupted(
+          "[convert]: stopped during calibration. Run the same command again to go "
+          "on");
+    const std::vector<int64_t> rows(order.begin() + begin,
+                                    order.begin() + std::min(begin + kBatchSentences, total));
+    const auto batch = data::collate(data.train, rows, data.regression).to(device);
+    nn::ForwardContext ctx(batch);
+    ctx.observers.push_back(&statistics);
+    const auto logits = model.forward(batch, ctx);
+    if (gradients) {
+      train::task_loss(logits, batch.labels, data.regression).backward();
+      model.zero_grad();
+    }
+    progress.advance(batch.tokens());
+  }
+}
+
+}  // namespace
+
+void check_split_options(const std::vector<nn::Site*>& sites, const config::SplitOptions& options) {
+  std::vector<std::string> names;
+  for (const auto* site : sites) {
+    names.push_back(site->id().name);
+    cluster::experts_of(options, site->id().name, site->layer()->weights().hidden());
+  }
+  for (const auto& [name, experts] : options.experts_per_site) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    const std::string nearest = nearest_word(name, names);
+    throw UsageError(format(
+        "[config] 'convert.split.experts_per_site': '{}' is not a site that is converted. Hint: {}", name,
+        nearest.empty() ? "the first is '" + names.front() + "'" : "did you mean '" + nearest + "'?"));
+  }
+}
+
+Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::TextData& data,
+                   const config::SplitOptions& options, uint64_t seed, torch::Device device) {
+  const auto needs = cluster::split_needs(options.name);
+  cluster::SplitStatistics statistics(needs, options.calibration_tokens);
+  const bool wanted = needs.coactivation || needs.rate || needs.importance;
+  if (wanted) calibrate(model, statistics, needs.importance, data, options.calibration_tokens, seed, device);
+  Splits splits;
+  Progress progress("splits", static_cast<int64_t>(sites.size()), "sites");
+  const torch::NoGradGuard no_grad;
+  for (auto* site : sites) {
+    if (stop_requested())
+      throw Interrupted("[convert]: stopped while splitting. Run the same command again to go on");
+    const auto& id = site->id();
+    cluster::SplitInput input;
+    input.weights = site->layer()->weights();
+    input.experts = cluster::experts_of(options, id.name, input.weights.hidden());
+    input.seed = derive_seed(seed, "split", static_cast<uint64_t>(id.index));
+    if (wanted) statistics.fill(input, id.index);
+    splits[id.name] = cluster::split_neurons(input, options);
+    progress.advance(1);
+  }
+  return splits;
+}
+
+void save_splits(const std::filesystem::path& file, const Splits& splits) {
+  std::map<std::string, torch::Tensor> tensors;
+  for (const auto& [site, split] : splits) {
+    tensors[site + ".permutation"] = split.permutation;
+    tensors[site + ".shape"] = torch::tensor({split.experts, split.shared}, torch::kInt64);
+    tensors[site + ".objective"] = torch::tensor({split.objective}, torch::kFloat64);
+  }
+  io::write_safetensors(file, tensors);
+}
+
+Splits load_splits(const std::filesystem::path& file) {
+  Splits splits;
+  if (!std::filesystem::exists(file)) return splits;
+  const auto stored = io::SafetensorsFile::open(file);
+  const std::string ending = ".permutation";
+  for (const auto& [name, entry] : stored->entries()) {
+    if (!name.ends_with(ending)) continue;
+    const std::string site = name.substr(0, name.size() - ending.size());
+    const auto shape = stored->tensor(site + ".shape");
+    splits[site] = {stored->tensor(name).clone(), shape[0].item<int64_t>(), shape[1].item<int64_t>(),
+                    stored->tensor(site + ".objective").item<double>()};
+  }
+  return splits;
+}
+
+}  // namespace d2dmoe::stages
