@@ -1,7 +1,7 @@
 #include "d2dmoe/cluster/balanced.h"
 
 #include "d2dmoe/cluster/similarity.h"
-#include "d2dmoe/core/random.h"
+#include "d2dmoe/core/format.h"
 #include "d2dmoe/io/safetensors.h"
 #include "support/support.h"
 
@@ -83,7 +83,7 @@ TEST_CASE("balanced: at or below exchange search and well below k-means-constrai
   const auto number = [&](const std::string& key) { return std::stod(file->metadata().at(key)); };
   for (const int64_t clusters : {16, 64}) {
     INFO(clusters << " clusters");
-    const std::string suffix = "_" + std::to_string(clusters);
+    const std::string suffix = format("_{}", clusters);
     std::vector<double> objectives;
     for (uint64_t seed = 0; seed < 5; ++seed) {
       const auto result = balanced_clusters(row_cosines(rows), with(clusters, seed));

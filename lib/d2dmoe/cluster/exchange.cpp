@@ -1,6 +1,7 @@
 #include "d2dmoe/cluster/exchange.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace d2dmoe::cluster {
@@ -21,12 +22,12 @@ Exchange::Exchange(const float* gram, int64_t items, int64_t clusters, std::vect
       diag_(static_cast<size_t>(items)),
       gains_(static_cast<size_t>(items)),
       reach_(static_cast<size_t>(clusters)) {
-  double trace = 0;
+  double size = 0;
   for (int64_t i = 0; i < items; ++i) {
     diag_[i] = gram[i * items + i];
-    trace += diag_[i];
+    size += std::abs(diag_[i]);
   }
-  least_gain_ = kLeastGain * static_cast<float>(trace / static_cast<double>(std::max<int64_t>(1, items)));
+  least_gain_ = kLeastGain * static_cast<float>(size / static_cast<double>(std::max<int64_t>(1, items)));
   refresh();
 }
 
