@@ -39,7 +39,7 @@ class Reader {
       inner.push_back(key);
       const Field* field = fields.find(key);
       if (!field) fail_unknown(fields, inner);
-      std::visit([&](auto& target) { read(*field, target, value, inner); }, field->target);
+      std::visit([&, &value = value](auto& target) { read(*field, target, value, inner); }, field->target);
     }
   }
 

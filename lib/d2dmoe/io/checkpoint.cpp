@@ -73,7 +73,7 @@ bool load_checkpoint(const RunFolder& run, Checkpoint& checkpoint) {
       checkpoint = read_checkpoint(saved);
       return true;
     } catch (const Error& error) {
-      log::warn("{}. This checkpoint is passed over for the one before it", error.what());
+      log::warn("checkpoint of step {} passed over for the one before it: {}", saved.step, error.what());
     }
   }
   return false;

@@ -1,0 +1,14 @@
+#include "d2dmoe/tokenizer/wordpiece.h"
+#include "use_tokenizer.h"
+
+using namespace d2dmoe;
+
+/// Input: vocab.txt, a zero byte, a text to encode.
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const auto parts = fuzz::parts_of(fuzz::text_of(data, size), 2);
+  fuzz::expect_answer([&] {
+    const auto tokenizer = tokenizer::parse_wordpiece_vocab(parts[0], "vocab.txt");
+    fuzz::use_tokenizer(*tokenizer, parts[1]);
+  });
+  return 0;
+}
