@@ -42,7 +42,7 @@ TEST_CASE("calibration: a budget holds and is used up") {
   c.options.budget = 0.9;
   const auto before = eval::current_setting(*c.model);
   const auto result = eval::calibrate(*c.model, c.validation, c.options);
-  CHECK(eval::current_setting(*c.model) == before);
+  CHECK((eval::current_setting(*c.model) == before));
   const double flops = measured_flops(*c.model, c.validation, result.setting);
   CHECK(flops == Approx(result.flops_share));
   CHECK(flops <= 0.9);

@@ -22,7 +22,7 @@ class MaskRecorder : public nn::Observer {
 
 eval::Cost cost_of(models::Model& model, const data::Dataset& dataset, const moe::Selection* selection,
                    int64_t batch_size = 4, nn::Observer* second = nullptr) {
-  eval::CostLedger ledger(model);
+  eval::CostLedger ledger(model, selection);
   eval::EvaluateOptions options;
   options.batch_size = batch_size;
   options.selection = selection;
@@ -124,7 +124,7 @@ TEST_CASE("cost ledger: all experts cost the dense model, the dense path is coun
   CHECK(cost.executed_share == 1);
   CHECK(cost.cls8 == 0);
 
-  eval::CostLedger ledger(*model);
+  eval::CostLedger ledger(*model);  // sites are fresh: "all"
   data::Batch batch = data::collate(dataset, {0}, false);
   ledger.on_batch(batch);
   const int64_t n = batch.tokens();

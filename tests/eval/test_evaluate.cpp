@@ -1,5 +1,6 @@
 #include "d2dmoe/eval/evaluate.h"
 
+#include "d2dmoe/core/error.h"
 #include "support/support.h"
 #include "tiny.h"
 

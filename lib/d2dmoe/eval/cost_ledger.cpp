@@ -23,7 +23,7 @@ constexpr int64_t kGroup = 8;  // CLS_8
 
 }  // namespace
 
-CostLedger::CostLedger(models::Model& model) : parts_(model.cost_parts()) {
+CostLedger::CostLedger(models::Model& model, const moe::Selection* selection) : parts_(model.cost_parts()) {
   for (auto* site : model.sites()) {
     const auto w = site->layer()->weights();
     const double matrices = w.gated() ? 3 : 2;
@@ -42,14 +42,15 @@ CostLedger::CostLedger(models::Model& model) : parts_(model.cost_parts()) {
         elements(w.w1) + elements(w.b1) + elements(w.wu) + elements(w.bu) + elements(w.w2t);
     s.always_bytes = elements(w.b2) * element_bytes_;
     s.dense_bytes = (ffn ? hidden_elements : d_in * d_out) * element_bytes_ + s.always_bytes;
-    if (const auto* layer = moe::as_experts(*site)) {
+    if (auto* layer = moe::as_experts(*site)) {
       s.experts = layer->experts();
       const double experts = static_cast<double>(s.experts);
       s.expert_flops = perceptron / experts;
       s.expert_apart = hidden * (matrices - 1) / experts;
       s.expert_bytes = hidden_elements * element_bytes_ / experts;
+      const bool asks_router = (selection != nullptr ? *selection : layer->selection()).rule != "all";
       s.use = torch::zeros({s.experts}, torch::kInt64);
-      if (layer->router()) {
+      if (asks_router) {
         s.router_flops = layer->router()->flops_per_token();
         s.selection_apart = 2.0 * static_cast<double>(layer->router()->experts());  // maximum and comparison
         s.always_bytes += s.router_flops / 2 * element_bytes_;
@@ -95,9 +96,6 @@ void CostLedger::on_routing(const nn::SiteId& site, const torch::Tensor&, const 
   s.chosen += chosen;
   s.padded_chosen += chosen * batch_padded_ / batch_tokens_;
   s.run += dense ? batch_tokens_ * static_cast<double>(s.experts) : chosen;
-  // With every expert on, the layer is the dense one and asks no router.
-  const bool routed = !dense || chosen < batch_tokens_ * static_cast<double>(s.experts);
-  if (routed) s.routed_rows += batch_tokens_, s.routed_padded += batch_padded_;
   s.empty += batch_tokens_ - mask.any(1).sum().item<double>();
   s.batch_unions += use.gt(0).sum().item<double>();
   s.sequence_unions += union_size(mask, sequence_of_row_, sequence_of_row_[-1].item<int64_t>() + 1);
@@ -145,11 +143,10 @@ Cost CostLedger::result() const {
               s.rows, tokens_);
     const double chosen = s.chosen / tokens_, padded_chosen = s.padded_chosen / tokens_;
     const double experts = static_cast<double>(s.experts);
-    const double routed = s.routed_rows / tokens_, routed_padded = s.routed_padded / tokens_;
-    add(" router", s.router_flops * routed, s.router_flops * routed_padded, 0, true);
+    add(" router", s.router_flops, s.router_flops * padding, 0, true);
     add(" experts", s.expert_flops * chosen, s.expert_flops * padded_chosen, s.dense_flops, true);
     add(" activation", s.expert_apart * chosen, s.expert_apart * padded_chosen, s.dense_apart, false);
-    add(" selection", s.selection_apart * routed, s.selection_apart * routed_padded, 0, false);
+    add(" selection", s.selection_apart, s.selection_apart * padding, 0, false);
     extra_run_flops += s.expert_flops * (s.run - s.chosen) / tokens_;
 
     SiteCost site{s.id.name, s.experts, chosen / experts, s.run / tokens_ / experts, s.empty / tokens_,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "d2dmoe/models/model.h"
+#include "d2dmoe/moe/selection.h"
 
 namespace d2dmoe::eval {
 
@@ -64,8 +65,10 @@ struct Cost {
 /// @ref METHOD.md §7
 class CostLedger : public nn::Observer {
  public:
-  /// @param model  must outlive the ledger; its sites are read now
-  explicit CostLedger(models::Model& model);
+  /// @param model      must outlive the ledger; its sites are read now
+  /// @param selection  the one that overrides the sites' own in this evaluation; under "all" no router is
+  /// asked
+  explicit CostLedger(models::Model& model, const moe::Selection* selection = nullptr);
 
   void on_batch(const data::Batch& batch);
   void on_routing(const nn::SiteId& site, const torch::Tensor& scores, const torch::Tensor& mask,
@@ -83,7 +86,7 @@ class CostLedger : public nn::Observer {
     double dense_flops = 0, router_flops = 0, expert_flops = 0;  // per token; of one expert
     double dense_apart = 0, selection_apart = 0, expert_apart = 0;
     double always_bytes = 0, expert_bytes = 0, dense_bytes = 0;  // of one expert
-    double rows = 0, routed_rows = 0, routed_padded = 0, chosen = 0, run = 0, padded_chosen = 0, empty = 0;
+    double rows = 0, chosen = 0, run = 0, padded_chosen = 0, empty = 0;
     double groups = 0, group_unions = 0, batch_unions = 0, sequence_unions = 0;
     torch::Tensor use;  // [E] int64
   };

@@ -115,18 +115,16 @@ std::vector<CostPart> EncoderClassifier::cost_parts() const {
                 .per_sequence = 2 * d * d + 2 * d * classes,
                 .weight_elements = d * d + d + d * classes + classes};
   // Elementwise work, in operations per element: the sums of embeddings and residuals 1 each, a norm 5 (mean,
-  // variance, scale, weight, bias), a softmax 4 (scale, maximum, exponential, division), an activation 1.
+  // variance, scale, weight, bias), a softmax 4 (scale, maximum, exponential, division), an activation 1. The
+  // sites count their own.
   CostPart embeddings{.name = "embeddings", .per_token = (types_ ? 2 : 1) * d, .matmul = false};
   CostPart norms{.name = "norms",
                  .per_token = (2 * layers + 1) * 5 * d + 2 * layers * d,
                  .matmul = false,
                  .weight_elements = (2 * layers + 1) * 2 * d};
   CostPart softmax{.name = "softmax", .per_token_pair = layers * 4 * heads, .matmul = false};
-  CostPart activations{.name = "activations",
-                       .per_token = layers * static_cast<double>(spec_.hidden),
-                       .per_sequence = d,
-                       .matmul = false};
-  return {projections, scores, head, embeddings, norms, softmax, activations};
+  CostPart activation{.name = "head activation", .per_sequence = d, .matmul = false};
+  return {projections, scores, head, embeddings, norms, softmax, activation};
 }
 
 }  // namespace d2dmoe::models

@@ -48,7 +48,7 @@ Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& req
   model->to(device);
 
   const auto selection = requested_selection(request.rule, request.value, request.floor, *model);
-  eval::CostLedger ledger(*model);
+  eval::CostLedger ledger(*model, selection ? &*selection : nullptr);
   eval::EvaluateOptions options;
   options.batch_size = experiment.options.sweep_tau.batch_size;
   options.device = device;

@@ -213,6 +213,22 @@ Json measure_all(const Task& task, const fs::path& dir) {
           {"points", points},      {"calibrated", calibrated}};
 }
 
+/// What stands below the table of points: how costs count, the all-experts point and the calibrated one.
+std::string remarks(const Json& result) {
+  std::string text = "\nFLOPs: 1 multiply-accumulate = 2 FLOPs.\n";
+  for (const char* key : {"all_experts", "calibrated"}) {
+    const auto& point = result.at(key);
+    if (!point.is_object()) continue;
+    text += format("\n{}\n", eval::point_line(point));
+    if (!point.contains("per_site_values")) continue;
+    for (const auto& [site, value] : point.at("per_site_values").items()) {
+      text += format("- {}: {} {:.4g}, floor {:g}\n", site, point.at("rule").get<std::string>(),
+                     value.get<double>(), point.at("per_site_floors").at(site).get<double>());
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 Json sweep_tau(const config::LoadedExperiment& experiment) {
@@ -264,6 +280,7 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
   result["dense"]["folder"] = dense_dir.string();
   result["converted"] = converted.string();
   report::write_curve(run.dir(), result["dense"], result["points"]);
+  io::write_file(run.dir() / "table.md", io::read_file(run.dir() / "table.md") + remarks(result));
   run.mark_done(result);
   return result;
 }
