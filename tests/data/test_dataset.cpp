@@ -146,6 +146,13 @@ TEST_CASE("dataset: a rare label stays in training") {
   CHECK(std::count(labels.begin(), labels.end(), 2.0) == 1);
 }
 
+TEST_CASE("dataset: a small file gives up one row") {
+  TempDir dir;
+  const auto data = load(files(dir, kTrain), {"train", "validation"});
+  CHECK(data.validation.examples.size() == 1);
+  CHECK(labels_of(data.validation)[0] == 1);  // of the label that has two
+}
+
 TEST_CASE("dataset: what is wrong is named with file and line") {
   TempDir dir;
   const auto error = [&](const config::DataOptions& options, const std::vector<std::string>& wanted) {

@@ -22,7 +22,8 @@ std::string tokens(const ordered_json& document, std::string_view text,
                    const std::string_view* pair = nullptr) {
   const auto t = tokenizer::parse_tokenizer_json(document.dump(), "t.json");
   std::string out;
-  for (const int64_t id : t->encode(text, pair, 0).ids) out += (out.empty() ? "" : " ") + t->token(id);
+  for (const int64_t id : t->encode(text, pair, 0).ids)
+    out.append(out.empty() ? "" : " ").append(t->token(id));
   return out;
 }
 

@@ -29,7 +29,7 @@ void put(const TempDir& dir, const char* file, const std::string& content) {
 
 std::string tokens(const tokenizer::Tokenizer& t, std::string_view text) {
   std::string out;
-  for (const int64_t id : ids(t, text)) out += (out.empty() ? "" : " ") + t.token(id);
+  for (const int64_t id : ids(t, text)) out.append(out.empty() ? "" : " ").append(t.token(id));
   return out;
 }
 
@@ -83,6 +83,15 @@ TEST_CASE("tokenizer folder: special tokens of other names") {
   CHECK(t->vocab_size() == 7);
   CHECK(t->token(6) == "[MORE]");
   CHECK(contains(message_of([&] { (void)t->token(7); }), "outside the vocabulary"));
+}
+
+TEST_CASE("tokenizer folder: a special token's flags, and additional special tokens") {
+  TempDir dir;
+  copy("byte_level", {"vocab.json", "merges.txt"}, dir);
+  CHECK(tokens(*load_tokenizer(dir.path()), "a  <mask>b") == "<s> a Ġ Ġ <mask> b </s>");
+  put(dir, "special_tokens_map.json",
+      R"({"mask_token": {"content": "<mask>", "lstrip": true, "rstrip": false}, "additional_special_tokens": ["ing"]})");
+  CHECK(tokens(*load_tokenizer(dir.path()), "a  <mask>bing") == "<s> a <mask> b ing </s>");
 }
 
 TEST_CASE("tokenizer folder: nothing there") {

@@ -36,7 +36,7 @@ std::string pieces_of(const tokenizer::PreTokenizer& pre_tokenizer, const std::s
   std::vector<std::string> pieces;
   pre_tokenizer.split(text, pieces);
   std::string out;
-  for (size_t i = 0; i < pieces.size(); ++i) out += (i ? "|" : "") + pieces[i];
+  for (size_t i = 0; i < pieces.size(); ++i) out.append(i ? "|" : "").append(pieces[i]);
   return out;
 }
 

@@ -77,7 +77,8 @@ std::pair<Split, Split> cut_validation(const Split& train, double share, bool by
   std::map<std::string, std::vector<size_t>> groups;
   for (size_t i = 0; i < train.size(); ++i) groups[by_label ? train.labels[i] : ""].push_back(i);
   std::vector<size_t> rest, cut;
-  double owed = 0;  // fractions of rows that small groups are short of
+  // Fractions of rows that small groups are short of; a small file owes at least one row.
+  double owed = share * static_cast<double>(train.size()) < 1 ? 1 : 0;
   for (const auto& [label, rows] : groups) {
     owed += share * static_cast<double>(rows.size());
     // A label never loses its last row to validation: it would be unseen in training.
@@ -113,7 +114,7 @@ double class_id(const std::string& label, const LabelMap& labels, const std::str
     const std::string near = nearest_word(label, labels.names());
     std::string known;
     for (size_t i = 0; i < std::min<size_t>(labels.names().size(), 20); ++i) {
-      known += (i ? ", '" : "'") + io::printable(labels.names()[i], 40) + "'";
+      known.append(i ? ", '" : "'").append(io::printable(labels.names()[i], 40)).append("'");
     }
     if (labels.names().size() > 20) known += ", …";
     throw UsageError(format("[data] '{}': the label '{}' is not among the {} labels of training ({}).{}",

@@ -78,7 +78,8 @@ std::string find_separator(std::string_view text, const std::string& origin, con
 
 std::string quoted_list(const std::vector<std::string>& names) {
   std::string out;
-  for (const std::string& name : names) out += (out.empty() ? "'" : ", '") + io::printable(name, 40) + "'";
+  for (const std::string& name : names)
+    out.append(out.empty() ? "'" : ", '").append(io::printable(name, 40)).append("'");
   return out;
 }
 

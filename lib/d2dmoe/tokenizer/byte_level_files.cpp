@@ -39,13 +39,11 @@ std::unique_ptr<Tokenizer> parse_byte_level_bpe(std::string_view vocab_json, con
   const Bpe::Merges merges = read_merges(merges_txt, merges_origin);
 
   Components parts;
-  parts.added_tokens = options.added_tokens;
+  parts.added_tokens = with_ids(options.added_tokens, vocabulary);
   for (const std::string& token :
        {options.cls_token, options.sep_token, options.pad_token, options.unk_token, options.mask_token}) {
     if (vocabulary.id(token) < 0) continue;
-    AddedToken special{token, vocabulary.id(token)};
-    special.lstrip = token == options.mask_token;  // as RoBERTa was trained: "<mask>" takes its blank along
-    parts.added_tokens.push_back(std::move(special));
+    parts.added_tokens.push_back({token, vocabulary.id(token)});
   }
   const auto id_of = [&](const std::string& token) {
     int64_t id = vocabulary.id(token);

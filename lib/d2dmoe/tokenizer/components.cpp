@@ -24,7 +24,7 @@ std::unique_ptr<Component> make(const Entry<Component> (&registry)[N], const cha
   std::string known;
   for (const auto& entry : registry) {
     if (entry.type == type) return entry.make(json, context);
-    known += (known.empty() ? "" : ", ") + std::string(entry.type);
+    known.append(known.empty() ? "" : ", ").append(entry.type);
   }
   throw Error(format("[tokenizer] '{}': the {} '{}' is not supported. Hint: supported are {}", context.origin,
                      kind, io::printable(type), known));

@@ -127,6 +127,15 @@ class Pipeline final : public Tokenizer {
 
 }  // namespace
 
+std::vector<AddedToken> with_ids(const std::vector<AddedToken>& tokens, const Vocabulary& vocabulary) {
+  std::vector<AddedToken> out;
+  for (AddedToken token : tokens) {
+    if (token.id < 0) token.id = vocabulary.id(token.content);
+    if (token.id >= 0) out.push_back(std::move(token));
+  }
+  return out;
+}
+
 std::unique_ptr<Tokenizer> make_pipeline(Components parts) {
   return std::make_unique<Pipeline>(std::move(parts));
 }

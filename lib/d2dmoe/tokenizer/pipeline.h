@@ -18,10 +18,13 @@ struct Components {
   std::unique_ptr<PreTokenizer> pre_tokenizer;
   std::unique_ptr<Model> model;
   std::unique_ptr<PostProcessor> post_processor;
-  std::vector<AddedToken> added_tokens;
+  std::vector<AddedToken> added_tokens;  ///< of two with the same text the first counts
   int64_t pad_id = 0;
   bool truncate_left = false;  ///< a text that is too long loses its beginning
 };
+
+/// The tokens with an id, their own or (id -1) the vocabulary's; those without one are left out.
+std::vector<AddedToken> with_ids(const std::vector<AddedToken>& tokens, const Vocabulary& vocabulary);
 
 /// Puts the parts together: added tokens, normaliser, pre-tokeniser, model, truncation, post-processor.
 /// @throws Error  an added token's id belongs to another token

@@ -41,7 +41,8 @@ class Config {
     return {};
   }
 
-  /// The tokens of "added_tokens_decoder" (id -> token) and of added_tokens.json (text -> id).
+  /// The tokens of "added_tokens_decoder" (id -> token) and of added_tokens.json (text -> id); without an id,
+  /// special tokens that are written as objects, for their flags, and "additional_special_tokens".
   std::vector<AddedToken> added_tokens() const {
     std::vector<AddedToken> tokens;
     if (const Json* decoder = find_key(config_, "added_tokens_decoder"); decoder && decoder->is_object()) {
@@ -54,6 +55,7 @@ class Config {
         tokens.push_back(std::move(token));
       }
     }
+    for (const Json* json : {&config_, &special_}) add_special(*json, tokens);
     if (!added_.is_object()) return tokens;
     for (const auto& [key, value] : added_.items()) {
       D2D_CHECK(value.is_number_integer(), "[tokenizer] 'added_tokens.json': token '{}' has the id {}",
@@ -64,6 +66,19 @@ class Config {
   }
 
  private:
+  void add_special(const Json& json, std::vector<AddedToken>& tokens) const {
+    for (const char* key : {"cls_token", "sep_token", "pad_token", "unk_token", "mask_token"}) {
+      const Json* token = find_key(json, key);
+      if (token && token->is_object()) tokens.push_back(read_added_token(*token, file_));
+    }
+    const Json* list = find_key(json, "additional_special_tokens");
+    if (!list || !list->is_array()) return;
+    for (const Json& token : *list) {
+      if (token.is_object()) tokens.push_back(read_added_token(token, file_));
+      if (token.is_string()) tokens.push_back({token.get<std::string>()});
+    }
+  }
+
   static Json read(const fs::path& file) {
     return fs::exists(file) ? io::read_json_file(file) : Json::object();
   }

@@ -64,10 +64,10 @@ std::unique_ptr<Tokenizer> parse_wordpiece_vocab(std::string_view text, const st
   D2D_CHECK(vocabulary.count() > 0, "[tokenizer] '{}': is empty, must hold one token per line", origin);
 
   Components parts;
-  std::vector<AddedToken> special;
+  parts.added_tokens = with_ids(options.added_tokens, vocabulary);
   for (const std::string& token :
        {options.unk_token, options.cls_token, options.sep_token, options.pad_token, options.mask_token}) {
-    if (vocabulary.id(token) >= 0) special.push_back({token, vocabulary.id(token)});
+    if (vocabulary.id(token) >= 0) parts.added_tokens.push_back({token, vocabulary.id(token)});
   }
   for (const std::string& token : {options.cls_token, options.sep_token}) {
     D2D_CHECK(vocabulary.id(token) >= 0,
@@ -83,8 +83,6 @@ std::unique_ptr<Tokenizer> parse_wordpiece_vocab(std::string_view text, const st
   parts.truncate_left = options.truncate_left;
   parts.model =
       std::make_unique<WordPiece>(std::move(vocabulary), WordPiece::Options{options.unk_token, "##", 100});
-  special.insert(special.end(), options.added_tokens.begin(), options.added_tokens.end());
-  parts.added_tokens = std::move(special);
   return make_pipeline(std::move(parts));
 }
 
