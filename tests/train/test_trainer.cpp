@@ -1,6 +1,8 @@
 #include <chrono>
+#include <sstream>
 #include <thread>
 
+#include "d2dmoe/core/error.h"
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/eval/evaluate.h"
@@ -177,6 +179,9 @@ TEST_CASE("trainer: accumulated batches equal one large batch") {
   auto options = quick_options();
   options.epochs = 1;
   options.keep_best = false;
+  // Not Adam: it turns a gradient that is zero but for rounding (a key's bias) into whole steps.
+  options.optimizer.name = "sgd";
+  options.optimizer.lr = 0.1;
   const auto penalty = square_hoyer(0.01);
   const TempDir whole, parts;
   options.batch_size = 32;
@@ -187,7 +192,7 @@ TEST_CASE("trainer: accumulated batches equal one large batch") {
   const auto theirs = b.model->named_parameters();
   for (const auto& item : a.model->named_parameters()) {
     INFO(item.key());
-    CHECK(difference(item.value(), theirs[item.key()], 2e-4) == "");
+    CHECK(difference(item.value(), theirs[item.key()], 2e-5) == "");
   }
 }
 

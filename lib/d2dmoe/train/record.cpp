@@ -1,5 +1,7 @@
 #include "d2dmoe/train/record.h"
 
+#include <algorithm>
+
 namespace d2dmoe::train {
 
 using Json = nlohmann::ordered_json;
@@ -45,7 +47,7 @@ Json sites_json(const std::vector<sparsity::SiteSparsity>& sites, const std::vec
 }
 
 Recorder::Recorder(io::RunFolder& run, const std::string& title, int64_t sentences)
-    : run_(run), board_(run.dir() / "tb"), progress_(title, sentences, "sentences") {}
+    : run_(run), board_(run.dir() / "tb"), progress_(title, sentences, "sentences"), left_(sentences) {}
 
 void Recorder::event(const Json& event) {
   run_.append_metrics(event);
@@ -66,6 +68,12 @@ void Recorder::event(const Json& event) {
     }
   }
   board_.flush();
+}
+
+void Recorder::advance(int64_t sentences) {
+  const int64_t shown = std::min(sentences, left_);
+  left_ -= shown;
+  progress_.advance(shown, note_);
 }
 
 void Recorder::finish() {

@@ -44,7 +44,7 @@ class Recorder {
   /// A line of the run: {"event": "train" or "eval", "step", …}; its numbers become scalars "<event>/<key>"
   /// and, per site, "<event>_<key>/<site>".
   void event(const nlohmann::ordered_json& event);
-  void advance(int64_t sentences) { progress_.advance(sentences, note_); }
+  void advance(int64_t sentences);
   void set_note(std::string note) { note_ = std::move(note); }
   void finish();
 
@@ -53,6 +53,7 @@ class Recorder {
   io::TensorBoardWriter board_;
   Progress progress_;
   std::string note_;
+  int64_t left_;  // of the bar: where the run ends within an epoch, the count is an estimate
 };
 
 }  // namespace d2dmoe::train
