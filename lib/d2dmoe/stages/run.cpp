@@ -1,5 +1,6 @@
 #include "d2dmoe/stages/run.h"
 
+#include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/report/html_report.h"

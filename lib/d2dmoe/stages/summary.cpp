@@ -1,5 +1,6 @@
 #include "d2dmoe/stages/summary.h"
 
+#include "d2dmoe/core/error.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/stages/common.h"
