@@ -1,0 +1,143 @@
+#include "d2dmoe/moe/expert_feed_forward.h"
+#include "support/support.h"
+#include "tiny_moe.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+
+namespace {
+
+struct Recorder : nn::Observer {
+  explicit Recorder(bool activations) : activations_(activations) {}
+  void on_input(const nn::SiteId&, const torch::Tensor& x) override { input = x; }
+  void on_activation(const nn::SiteId&, const torch::Tensor&, const torch::Tensor& post,
+                     const torch::Tensor& h) override {
+    this->post = post;
+    hidden = h;
+  }
+  void on_routing(const nn::SiteId&, const torch::Tensor& s, const torch::Tensor& m, bool) override {
+    scores = s;
+    mask = m;
+  }
+  bool wants_activations() const override { return activations_; }
+  torch::Tensor input, post, hidden, scores, mask;
+  bool activations_;
+};
+
+std::shared_ptr<moe::ExpertFeedForward> layer_of(const kernels::MlpWeights& w, int64_t experts,
+                                                 int64_t shared) {
+  return std::make_shared<moe::ExpertFeedForward>(
+      w, experts, shared, std::make_shared<moe::Router>(w.d_in(), 8, 2, experts - shared, 3));
+}
+
+nn::ForwardContext context(int64_t rows) {
+  data::Batch batch;
+  batch.lengths = {rows};
+  batch.token_ids = torch::zeros({rows}, torch::kInt64);
+  return nn::ForwardContext(batch);
+}
+
+}  // namespace
+
+TEST_CASE("expert feed forward: every path gives the sum of the chosen experts") {
+  const torch::NoGradGuard no_grad;
+  for (const bool gated : {false, true}) {
+    for (const int64_t shared : {0, 2}) {
+      const auto w = random_weights(10, 48, gated);
+      auto layer = layer_of(w, 8, shared);
+      layer->set_mean_norm(0.3);
+      const auto x = torch::randn({33, 10});
+      for (const moe::Selection& selection :
+           {moe::Selection{"dynamic_k", 0.6, 0}, moe::Selection{"cumulative", 0.5, 0},
+            moe::Selection{"top_k", 2, 0}, moe::Selection{"dynamic_k", 1, 2},
+            moe::Selection{"oracle_dynamic_k", 0.5, 0}}) {
+        CAPTURE(gated, shared, selection.rule, selection.value);
+        layer->selection() = selection;
+        Recorder watched(true), scores_only(false);
+        auto plain = context(33), with_all = context(33), with_scores = context(33);
+        with_all.observers = {&watched};
+        with_scores.observers = {&scores_only};
+        const auto y = layer->forward(x, {}, plain);
+        const auto y_all = layer->forward(x, {}, with_all);
+        layer->forward(x, {}, with_scores);
+        REQUIRE(torch::equal(watched.mask, scores_only.mask));
+        const auto want = kernels::expert_mlp_reference(x, watched.mask, w);
+        CHECK(difference(y, want, 1e-5) == "");
+        CHECK(difference(y_all, want, 1e-5) == "");
+        CHECK(torch::equal(watched.input, x));
+        CHECK(watched.scores.sizes() == std::vector<int64_t>{33, 8});
+        if (shared > 0) {
+          CHECK(watched.mask.narrow(1, 0, shared).all().item<bool>());
+          CHECK(torch::equal(watched.scores.select(1, 0), watched.scores.amax(1)));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("expert feed forward: the rule all is the dense layer") {
+  const torch::NoGradGuard no_grad;
+  const auto w = random_weights(10, 48, false);
+  auto layer = layer_of(w, 8, 1);
+  layer->selection() = {"top_k", 1, 0};
+  const auto x = torch::randn({5, 10});
+  const auto want = kernels::dense_mlp(x, w);
+  const moe::Selection all{"all", 0, 0};
+  for (const bool activations : {false, true}) {
+    Recorder recorder(activations);
+    auto ctx = context(5), plain = context(5);
+    ctx.observers = {&recorder};
+    ctx.selection = plain.selection = &all;
+    CHECK(difference(layer->forward(x, {}, ctx), want, 1e-6) == "");
+    CHECK(difference(layer->forward(x, {}, plain), want, 1e-6) == "");
+    CHECK(recorder.mask.all().item<bool>());
+    CHECK(recorder.hidden.defined() == activations);
+  }
+  auto empty = context(0);
+  CHECK(layer->forward(x.narrow(0, 0, 0), {}, empty).sizes() == std::vector<int64_t>{0, 10});
+}
+
+TEST_CASE("expert feed forward: oracle scores are the norms of the experts' own outputs") {
+  const torch::NoGradGuard no_grad;
+  const auto w = random_weights(6, 20, true);
+  auto layer = layer_of(w, 5, 0);
+  layer->selection() = {"oracle_top_k", 2, 0};
+  const auto x = torch::randn({7, 6});
+  Recorder recorder(false);
+  const auto norms_now = [&] {
+    auto ctx = context(7);
+    ctx.observers = {&recorder};
+    layer->forward(x, {}, ctx);
+    return recorder.scores;
+  };
+  const auto expected = [&](const kernels::MlpWeights& weights) {
+    const auto hidden = moe::dense_hidden(x, weights).hidden.view({7, 5, 4});
+    return torch::einsum("nes,esd->ned", {hidden, weights.w2t.view({5, 4, 6})}).norm(2, {2});
+  };
+  CHECK(difference(norms_now(), expected(w), 1e-4) == "");
+  // Changed weights: the Gram matrices must follow.
+  layer->weights().w2t.mul_(3);
+  CHECK(difference(norms_now(), expected(layer->weights()), 1e-4) == "");
+}
+
+TEST_CASE("expert feed forward: gradients reach weights and router rows that ran") {
+  auto layer = layer_of(random_weights(10, 48, false), 8, 0);
+  layer->selection() = {"top_k", 2, 0};
+  auto ctx = context(4);
+  const auto x = torch::randn({4, 10}, torch::requires_grad());
+  layer->forward(x, {}, ctx).square().sum().backward();
+  CHECK(x.grad().abs().sum().item<float>() > 0);
+  CHECK(layer->named_parameters()["w1"].grad().abs().sum().item<float>() > 0);
+}
+
+TEST_CASE("expert feed forward: sizes that do not fit are refused") {
+  const auto w = random_weights(10, 48, false);
+  const auto router = std::make_shared<moe::Router>(10, 8, 2, 8, 3);
+  const auto refused = [&](int64_t experts, int64_t shared) {
+    return message_of([&] { moe::ExpertFeedForward(w, experts, shared, router); });
+  };
+  CHECK(contains(refused(7, 0), "7 experts for 48"));
+  CHECK(contains(refused(8, 8), "at least one routed"));
+  CHECK(contains(refused(12, 0), "must have 10 and 12"));
+  CHECK(contains(refused(8, 1), "must have 10 and 7"));
+}

@@ -1,0 +1,76 @@
+#include "d2dmoe/moe/router.h"
+#include "d2dmoe/moe/router_optimizer.h"
+#include "support/support.h"
+
+using namespace d2dmoe;
+using namespace d2dmoe::test;
+
+TEST_CASE("router: two linear layers, ReLU between, absolute value at the end") {
+  const moe::Router router(6, 5, 2, 4, 7);
+  torch::manual_seed(1);
+  const auto x = torch::randn({9, 6});
+  const auto& w = router.weights();
+  const auto want = torch::relu(x.mm(w[0].t())).mm(w[1].t()).abs();
+  CHECK(difference(router.forward(x), want, 1e-6) == "");
+  const torch::NoGradGuard no_grad;
+  CHECK(difference(router.forward(x), want, 1e-6) == "");
+  CHECK(router.forward(x.to(torch::kBFloat16)).scalar_type() == torch::kFloat32);
+  CHECK(router.forward(x.narrow(0, 0, 0)).sizes() == std::vector<int64_t>{0, 4});
+  CHECK(router.flops_per_token() == 2 * (6 * 5 + 5 * 4));
+}
+
+TEST_CASE("router: an in-place path must leave the input alone") {
+  const moe::Router router(6, 5, 1, 4, 7);
+  const torch::NoGradGuard no_grad;
+  const auto x = torch::randn({9, 6});
+  const auto before = x.clone();
+  router.forward(x);
+  CHECK(torch::equal(x, before));
+}
+
+TEST_CASE("router: weights come from the seed, within ±1/sqrt(fan in)") {
+  const moe::Router a(100, 16, 3, 8, 5), b(100, 16, 3, 8, 5), c(100, 16, 3, 8, 6);
+  REQUIRE(a.weights().size() == 3);
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK(torch::equal(a.weights()[i], b.weights()[i]));
+    CHECK_FALSE(torch::equal(a.weights()[i], c.weights()[i]));
+  }
+  CHECK(a.weights()[0].abs().max().item<float>() <= 0.1f);
+  CHECK(a.weights()[0].abs().max().item<float>() > 0.09f);
+  CHECK(a.named_parameters().contains("weight2"));
+  CHECK(contains(message_of([] { moe::Router(4, 0, 2, 3, 1); }), "width 0"));
+}
+
+TEST_CASE("router: hand-written gradients equal autograd's at every depth") {
+  for (const int64_t depth : {1, 2, 3}) {
+    CAPTURE(depth);
+    auto router = std::make_shared<moe::Router>(7, 6, depth, 5, 3);
+    const moe::RouterLearner learner(router);
+    torch::manual_seed(2);
+    const auto x = torch::randn({11, 7}), targets = torch::rand({11, 5});
+    torch::Tensor loss;
+    const auto gradients = learner.gradients(x, targets, loss);
+    const auto reference = torch::mse_loss(router->forward(x), targets);
+    reference.backward();
+    CHECK(difference(loss, reference, 1e-6) == "");
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      CHECK(difference(gradients[i], router->weights()[i].grad(), 1e-6) == "");
+    }
+  }
+}
+
+TEST_CASE("router: steps equal torch's Adam") {
+  auto ours = std::make_shared<moe::Router>(7, 6, 2, 5, 3),
+       theirs = std::make_shared<moe::Router>(7, 6, 2, 5, 3);
+  moe::RouterLearner learner(ours);
+  torch::optim::Adam adam(theirs->parameters(), torch::optim::AdamOptions(1e-2));
+  torch::manual_seed(4);
+  for (int step = 0; step < 10; ++step) {
+    const auto x = torch::randn({32, 7}), targets = torch::rand({32, 5});
+    learner.step(x, targets, 1e-2);
+    adam.zero_grad();
+    torch::mse_loss(theirs->forward(x), targets).backward();
+    adam.step();
+  }
+  for (size_t i = 0; i < 2; ++i) CHECK(difference(ours->weights()[i], theirs->weights()[i], 1e-5) == "");
+}
