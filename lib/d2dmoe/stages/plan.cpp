@@ -6,6 +6,7 @@
 
 #include "d2dmoe/cluster/split.h"
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/io/hf_folder.h"
 #include "d2dmoe/stages/common.h"

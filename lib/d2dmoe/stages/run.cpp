@@ -1,6 +1,7 @@
 #include "d2dmoe/stages/run.h"
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/report/html_report.h"

@@ -1,6 +1,7 @@
 #include "d2dmoe/stages/summary.h"
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/stages/common.h"
