@@ -36,17 +36,16 @@ torch::Tensor dropout(const torch::Tensor& x, double p, bool training) {
 
 void initialise(torch::nn::Module& module, double std, at::Generator generator) {
   const torch::NoGradGuard no_grad;
-  for (auto& part : module.modules()) {
-    const bool norm = part->as<LayerNorm>() != nullptr;
-    for (auto& entry : part->named_parameters(/*recurse=*/false)) {
-      auto& values = entry.value();
-      if (values.dim() >= 2) {
-        values.normal_(0, std, generator);
-      } else {
-        values.fill_(norm && entry.key() == "weight" ? 1 : 0);
-      }
+  const bool norm = module.as<LayerNorm>() != nullptr;
+  for (auto& entry : module.named_parameters(/*recurse=*/false)) {
+    auto& values = entry.value();
+    if (values.dim() >= 2) {
+      values.normal_(0, std, generator);
+    } else {
+      values.fill_(norm && entry.key() == "weight" ? 1 : 0);
     }
   }
+  for (auto& part : module.children()) initialise(*part, std, generator);
 }
 
 }  // namespace d2dmoe::nn
