@@ -1,10 +1,23 @@
 #pragma once
 
+#include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 
 namespace d2dmoe::test {
 
 using Json = nlohmann::ordered_json;
+
+/// Where pictures that a person may want to look at go: $D2DMOE_PICTURES/name when that is set, else
+/// `otherwise`.
+inline std::filesystem::path picture_dir(const std::string& name, const std::filesystem::path& otherwise) {
+  const char* kept = std::getenv("D2DMOE_PICTURES");
+  if (!kept) return otherwise;
+  const std::filesystem::path dir = std::filesystem::path(kept) / name;
+  std::filesystem::create_directories(dir);
+  return dir;
+}
 
 /// A sweep as the third stage writes it.
 inline Json sample_dense() {

@@ -24,13 +24,15 @@ std::string content(const std::filesystem::path& file) {
 }  // namespace
 
 TEST_CASE("curve: the four files of a sweep") {
-  const test::TempDir dir;
-  write_curve(dir.path(), sample_dense(), sample_points());
+  const test::TempDir temporary;
+  const auto dir = test::picture_dir("whole", temporary.path());
+  write_curve(dir, sample_dense(), sample_points());
   const std::string svg = content(dir / "curve.svg"), csv = content(dir / "curve.csv"),
                     table = content(dir / "table.md");
   CHECK(contains(svg, "dense 92.25 %"));
-  CHECK(contains(svg, "91.3 % at 5.9 % of the experts"));
+  CHECK(contains(svg, ">5.9 % of experts<"));
   CHECK(contains(svg, "time, batch 64"));
+  CHECK(contains(svg, "below the axis: 1 point."));
   CHECK(content(dir / "curve.png").substr(1, 3) == "PNG");
   CHECK(contains(csv, "rule,value,floor,metric,low,high,within_noise,score"));
   CHECK(contains(csv, "dynamic_k,0.4,0,accuracy,"));
@@ -57,10 +59,12 @@ TEST_CASE("curve: what is missing, null or odd is left out") {
   no_time[0]["score"] = nullptr;
   Json loss = sample_points();
   for (Json& point : loss) point["metric"] = "loss";
+  int picture = 0;
   for (const Json& points : {Json::array(), one, bare, no_time, loss}) {
     for (const Json& dense : {sample_dense(), Json(), Json::object()}) {
-      const test::TempDir dir;
-      write_curve(dir.path(), dense, points);
+      const test::TempDir temporary;
+      const auto dir = test::picture_dir("odd-" + std::to_string(picture++), temporary.path());
+      write_curve(dir, dense, points);
       const std::string svg = content(dir / "curve.svg");
       CHECK_FALSE(contains(svg, "nan"));
       CHECK_FALSE(contains(svg, "inf"));
@@ -82,5 +86,7 @@ TEST_CASE("curve: several sweeps keep their names; equal dense lines are drawn o
 }
 
 TEST_CASE("curve: a folder that cannot be written is an error") {
-  CHECK_THROWS_AS(write_curve("/nowhere/at/all", sample_dense(), sample_points()), Error);
+  const test::TempDir dir;
+  std::ofstream(dir / "file") << "x";
+  CHECK_THROWS_AS(write_curve(dir / "file" / "below", sample_dense(), sample_points()), Error);
 }

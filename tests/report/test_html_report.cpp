@@ -75,6 +75,7 @@ TEST_CASE("html report: a whole experiment, self-contained") {
   const test::TempDir dir;
   write_experiment(dir / "exp <1>");
   const std::string page = html_report({dir / "exp <1>"});
+  write(test::picture_dir("page", dir.path()) / "one.html", page);
   for (const char* part :
        {"<!DOCTYPE html>", "At a glance", "Cost and quality", "Sparsity over training", "Training",
         "Expert use", "Router quality", "Configs and results", "93.0 % (97.0 %)", "0.0123", "exp &lt;1&gt;",
@@ -97,6 +98,7 @@ TEST_CASE("html report: several runs and single stage folders in one picture") {
   write_experiment(dir / "b" / "run");
   const std::string page =
       html_report({dir / "a" / "run", dir / "b" / "run", dir / "b" / "run" / "sweep_tau"});
+  write(test::picture_dir("page", dir.path()) / "three.html", page);
   CHECK(contains(page, "run (2)"));
   CHECK(contains(page, "run/sweep_tau"));
   CHECK(contains(page, "Quality by measured time"));

@@ -38,9 +38,9 @@ class TextRecorder : public SvgCanvas {
 
 LineChart chart_of(std::vector<double> x, std::vector<double> y) {
   LineChart chart;
-  chart.title = "t";
-  chart.x_title = "x";
-  chart.y_title = "y";
+  chart.title = "A chart of points";
+  chart.x_title = "cost of a point";
+  chart.y_title = "quality of a point";
   chart.x_unit = chart.y_unit = Unit::percent;
   chart.least_y_span = 0.02;
   Series s;

@@ -3,6 +3,8 @@
 #include <array>
 #include <cstdint>
 
+#include "d2dmoe/core/format.h"
+
 namespace d2dmoe::report {
 namespace {
 
@@ -21,7 +23,7 @@ constexpr double kBoldFactor = 1.11;
 Color palette(size_t index) {
   static const std::array<const char*, 7> colors = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                                     "#e69f00", "#56b4e9", "#7f7f7f"};
-  return {colors[index % colors.size()], 1, ""};
+  return {colors[index % colors.size()], 1, format("series{}", index % colors.size())};
 }
 
 void Canvas::line(Point from, Point to, const Stroke& stroke) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <optional>
 
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/io/atomic_file.h"
@@ -17,7 +18,7 @@ namespace {
 constexpr double kPictureWidth = 900, kPictureHeight = 480;
 constexpr double kPoint = 0.01;  // "within one point of dense"
 constexpr double kCutBelow =
-    0.12;  // points further below dense than this are cut off: the picture is about the top
+    0.06;  // points further below dense than this are cut off: the picture is about the top
 
 bool is_share(const std::string& metric) {
   return metric != "loss";
@@ -154,14 +155,23 @@ void add_callout(LineChart& chart, const Curve& curve, const char* key, const st
   const Json& point = curve.points[static_cast<size_t>(index)];
   const double x = number_of(point, key), score = number_of(point, "score");
   if (!std::isfinite(x)) return;
-  chart.callout = Callout{{x, score}, format("{:.1f} % at {} of the {}", 100 * score, share_text(x), of)};
+  chart.callout =
+      Callout{{x, score}, format("{:.2f} % at", 100 * score), share_text(x) + " of " + of, of == "FLOPs"};
 }
 
 }  // namespace
 
-const char* const kCurveRemark =
-    "Bands: 95 % bootstrap intervals on the measured split. Filled: within the noise of the dense model; "
-    "hollow: outside.";
+std::string curve_remark(const std::vector<Curve>& curves) {
+  const std::optional<double> cut = quality_chart(curves).y_cut;
+  int hidden = 0;
+  for (const Curve& curve : curves) {
+    for (const Json& point : curve.points) hidden += cut && number_of(point, "score") < *cut;
+  }
+  std::string text =
+      "Bands: 95 % bootstrap intervals. Filled: within the noise of the dense model; hollow: outside.";
+  if (hidden > 0) text += format(" Not shown, below the axis: {} point{}.", hidden, hidden > 1 ? "s" : "");
+  return text;
+}
 
 int64_t headline_point(const Json& dense, const Json& points) {
   const double baseline = number_of(dense, "score");
@@ -269,11 +279,12 @@ void draw_charts(Canvas& canvas, std::vector<LineChart> charts, const std::strin
 Table point_table(const Json& dense, const Json& points) {
   const std::string metric = metric_of(points);
   const std::vector<double> batches = timed_batches(points);
-  std::vector<Column> columns = {{"rule", false},  {"value"},     {"floor"},         {metric + " [95 %]"},
-                                 {"experts"},      {"FLOPs"},     {"FLOPs, padded"}, {"CLS8"},
-                                 {"weight bytes"}, {"empty rows"}};
+  std::vector<Column> columns = {{"rule", false},      {"value"},   {"floor"},
+                                 {metric + " [95 %]"}, {"experts"}, {"FLOPs"}};
   for (const double batch : batches) columns.push_back({format("time, batch {}", batch)});
-  columns.push_back({"within noise", false});
+  for (const char* name : {"within noise", "FLOPs, padded", "CLS8", "weight bytes", "empty rows"}) {
+    columns.push_back({name});
+  }
   Table table(columns);
 
   const auto quality = [&](const Json& of) {
@@ -287,9 +298,9 @@ Table point_table(const Json& dense, const Json& points) {
     return text;
   };
   if (dense.is_object() && !dense.empty()) {
-    std::vector<std::string> row = {"dense", "", "", quality(dense), "", "100 %", "100 %", "", "", ""};
+    std::vector<std::string> row = {"dense", "", "", quality(dense), "", "100 %"};
     row.insert(row.end(), batches.size(), "100 %");
-    row.emplace_back("");
+    row.insert(row.end(), {"", "100 %", "", "", ""});
     table.add_row(std::move(row));
   }
   for (const Json& point : points) {
@@ -302,14 +313,13 @@ Table point_table(const Json& dense, const Json& points) {
                                     plain("floor"),
                                     quality(point),
                                     percent(number_of(point, "executed_share"), 1),
-                                    percent(number_of(point, "flops_share"), 1),
-                                    percent(number_of(point, "flops_share_padded"), 1),
-                                    percent(number_of(point, "cls8"), 1),
-                                    percent(number_of(point, "weight_bytes_share"), 1),
-                                    percent(number_of(point, "empty_rows_share"), 1)};
+                                    percent(number_of(point, "flops_share"), 1)};
     for (const double batch : batches) row.push_back(percent(time_ratio(point, batch), 0));
     const Json& noise = member(point, "within_noise");
     row.emplace_back(!noise.is_boolean() ? "–" : noise.get<bool>() ? "yes" : "no");
+    for (const char* key : {"flops_share_padded", "cls8", "weight_bytes_share", "empty_rows_share"}) {
+      row.push_back(percent(number_of(point, key), 1));
+    }
     table.add_row(std::move(row));
   }
   return table;
@@ -368,7 +378,7 @@ void write_curve(const std::filesystem::path& dir, const Json& dense, const Json
   SvgCanvas svg(kPictureWidth, kPictureHeight, "Quality and cost of dynamic-k selection");
   PngCanvas png(kPictureWidth, kPictureHeight);
   for (Canvas* canvas : std::initializer_list<Canvas*>{&svg, &png}) {
-    draw_charts(*canvas, curve_charts(curves), kCurveRemark, kPictureWidth, kPictureHeight);
+    draw_charts(*canvas, curve_charts(curves), curve_remark(curves), kPictureWidth, kPictureHeight);
   }
   io::write_file(dir / "curve.svg", svg.str());
   io::write_file(dir / "curve.png", png.png());

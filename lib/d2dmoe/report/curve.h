@@ -42,7 +42,7 @@ Table point_table(const nlohmann::ordered_json& dense, const nlohmann::ordered_j
 /// The points for programs: every figure with full precision.
 Table csv_table(const nlohmann::ordered_json& dense, const nlohmann::ordered_json& points);
 
-/// What the picture's bands and markers mean.
-extern const char* const kCurveRemark;
+/// What the picture's bands and markers mean, and how many points lie below its axis.
+std::string curve_remark(const std::vector<Curve>& curves);
 
 }  // namespace d2dmoe::report

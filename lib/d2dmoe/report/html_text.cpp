@@ -9,7 +9,9 @@ namespace {
 constexpr const char* kStyle = R"(
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1f2328; --muted: #59636e; --grid: #dfe3e8; --link: #0072b2; }
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #12161c; --ink: #e6e9ed; --muted: #9aa4af; --grid: #2c333c; --link: #56b4e9; }
+  :root { --paper: #12161c; --ink: #e6e9ed; --muted: #9aa4af; --grid: #2c333c; --link: #56b4e9;
+    --series0: #4da3dd; --series1: #ee7733; --series2: #2bbf93; --series3: #dd93bd; --series4: #e9b13c;
+    --series5: #8accf2; --series6: #a6a6a6; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1000px; padding: 24px 20px 64px; background: var(--paper); color: var(--ink);
@@ -19,8 +21,8 @@ h2 { font-size: 1.25em; margin: 2.2em 0 .6em; padding-bottom: .25em; border-bott
 h3 { font-size: 1.05em; margin: 1.6em 0 .4em; }
 p { margin: .5em 0; }
 .muted, figcaption { color: var(--muted); }
-figure { margin: 1em 0; }
-svg { display: block; width: 100%; height: auto; }
+figure { margin: 1em 0; overflow-x: auto; }
+svg { display: block; width: 100%; min-width: 620px; height: auto; }
 .scroll { overflow-x: auto; margin: .8em 0; }
 table { border-collapse: collapse; font-size: .88em; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th, td { padding: .3em .7em; border-bottom: 1px solid var(--grid); text-align: left; }

@@ -207,15 +207,20 @@ void draw_series(Canvas& canvas, const Series& s, const Frame& frame) {
 }
 
 void draw_callout(Canvas& canvas, const Callout& callout, const Frame& frame) {
+  const double line = 17;
   const Point at = frame.at(callout.at.x, callout.at.y);
-  const double width = text_width(callout.text, kTextSize, true);
-  // Right of and below the point: curves rise to the right, so this corner is free.
-  const double drop = std::min(56.0, frame.plot.bottom() - 16 - at.y);
-  if (drop < 14) return;
-  const double left = std::min(at.x + 22, frame.plot.right() - width - 4);
-  canvas.line({at.x + 3, at.y + 5}, {std::max(left - 4, at.x), at.y + drop - 5}, {kMuted, 1, {}});
-  canvas.rect({left - 3, at.y + drop - 13, width + 6, 18}, kPaper.with_alpha(0.8));
-  canvas.text({left, at.y + drop}, callout.text, {kTextSize, kInk, Anchor::start, true});
+  const double width =
+      std::max(text_width(callout.first, kTextSize, true), text_width(callout.second, kTextSize, true));
+  // Below the point: curves rise to the right, so right of them (left of the cheapest one) there is room.
+  const double drop = std::min(52.0, frame.plot.bottom() - line - 10 - at.y);
+  if (drop < 16) return;
+  const bool left = callout.left && at.x - 12 - width > frame.plot.x;
+  const double x = left ? at.x - 12 - width : std::min(at.x + 20, frame.plot.right() - width - 4);
+  const Point end = {left ? x + width + 3 : std::max(x - 4, at.x), at.y + drop - 5};
+  canvas.line({at.x + (left ? -3 : 3), at.y + 5}, end, {kMuted, 1, {}});
+  canvas.rect({x - 3, at.y + drop - 13, width + 6, 2 * line + 1}, kPaper.with_alpha(0.8));
+  canvas.text({x, at.y + drop}, callout.first, {kTextSize, kInk, Anchor::start, true});
+  canvas.text({x, at.y + drop + line}, callout.second, {kTextSize, kInk, Anchor::start, true});
 }
 
 }  // namespace
@@ -243,7 +248,7 @@ void draw(Canvas& canvas, const LineChart& chart, const Rect& area) {
   double labels = 0;
   for (const Tick& tick : y.ticks()) labels = std::max(labels, text_width(tick.label, kTickSize));
   const double side = labels + 12 + (chart.y_title.empty() ? 0 : 20);
-  const Rect plot{area.x + side, area.y + head, area.width - side - 8, area.height - head - foot};
+  const Rect plot{area.x + side, area.y + head, area.width - side - 14, area.height - head - foot};
   const Frame frame{plot, x_axis(chart, std::clamp(static_cast<int>(plot.width / 70), 2, 10)), std::move(y)};
 
   if (!chart.title.empty()) {

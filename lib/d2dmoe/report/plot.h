@@ -34,7 +34,8 @@ struct Baseline {
 /// One point that the picture wants to be remembered by.
 struct Callout {
   Point at;
-  std::string text;
+  std::string first, second;  ///< two lines of text
+  bool left = false;          ///< stands left of the point, where a chart has its empty corner there
 };
 
 struct LineChart {

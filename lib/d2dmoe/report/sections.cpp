@@ -252,7 +252,7 @@ std::string curve_section(const Runs& runs) {
   for (const LineChart& chart : charts) rows = std::max(rows, legend_rows(chart, kWidth / 2 - 26));
   const double height = 450 + 21.0 * rows;
   std::string out = figure("Quality and cost", kWidth, height, [&](Canvas& canvas) {
-    draw_charts(canvas, charts, kCurveRemark, kWidth, height);
+    draw_charts(canvas, charts, curve_remark(curves), kWidth, height);
   });
   const LineChart time = time_chart(curves);
   if (curves.size() > 1) out += chart_figure("Time", time, 420);
