@@ -1,15 +1,9 @@
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <sstream>
-#include <thread>
 
+#include "child.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/models/model.h"
@@ -22,61 +16,7 @@ using namespace d2dmoe::test;
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-extern char** environ;
-
 namespace {
-
-constexpr const char* kChildConfig = "D2DMOE_TEST_CHILD_CONFIG";
-
-/// This test program again, in a process of its own that runs the hidden test case below. (A fork would
-/// inherit the threads' locks, but not the threads.)
-class Child {
- public:
-  explicit Child(const fs::path& config) {
-    ::setenv(kChildConfig, config.c_str(), 1);
-    std::string program = "/proc/self/exe", test_case = "[.child]";
-    char* argv[] = {program.data(), test_case.data(), nullptr};
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    const int failed = ::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (failed != 0) throw std::runtime_error("cannot start the child");
-  }
-  ~Child() {
-    if (!ended_) {
-      ::kill(pid_, SIGKILL);
-      ::waitpid(pid_, &status_, 0);
-    }
-  }
-  bool running() {
-    if (!ended_) ended_ = ::waitpid(pid_, &status_, WNOHANG) == pid_;
-    return !ended_;
-  }
-  /// Kills the child (-9) as soon as `moment` is there. @return  false when it ended before
-  bool kill_when(const std::function<bool()>& moment) {
-    while (running()) {
-      if (moment()) {
-        ::kill(pid_, SIGKILL);
-        ::waitpid(pid_, &status_, 0);
-        ended_ = true;
-        return WIFSIGNALED(status_);
-      }
-      std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
-    return false;
-  }
-  int wait() {
-    while (running()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    return WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_);
-  }
-
- private:
-  pid_t pid_ = 0;
-  int status_ = 0;
-  bool ended_ = false;
-};
 
 std::string untimed_metrics(const fs::path& run) {
   std::istringstream lines(io::read_file(run / "metrics.jsonl"));
@@ -99,10 +39,8 @@ int64_t files_in(const fs::path& dir) {
 
 }  // namespace
 
-TEST_CASE("child: train_sparse of a config", "[.child]") {
-  const char* file = std::getenv(kChildConfig);
-  REQUIRE(file);
-  stages::train_sparse(config::load_experiment(file, {}));
+TEST_CASE("child: train_sparse of a config", "[.child-train-sparse]") {
+  stages::train_sparse(config::load_experiment(child_config(), {}));
 }
 
 TEST_CASE("train: a run that is killed at many moments ends at the bytes of the one that was not") {
@@ -115,7 +53,7 @@ TEST_CASE("train: a run that is killed at many moments ends at the bytes of the 
   json["train_sparse"]["train"]["eval_every"] = 0.5;
   std::ofstream(file) << json.dump();
 
-  REQUIRE(Child(file).wait() == 0);
+  REQUIRE(Child("[.child-train-sparse]", file).wait() == 0);
   const fs::path run = dir / "run" / "train_sparse";
   const std::string weights = io::read_file(run / "model/model.safetensors"), metrics = untimed_metrics(run);
   const Json result = Json::parse(io::read_file(run / "result.json"));
@@ -145,9 +83,9 @@ TEST_CASE("train: a run that is killed at many moments ends at the bytes of the 
       [&] { return files_in(run) > 6 && at_checkpoint(20)(); },
   };
   int killed = 0;
-  for (const auto& moment : moments) killed += Child(file).kill_when(moment);
+  for (const auto& moment : moments) killed += Child("[.child-train-sparse]", file).kill_when(moment);
   CHECK(killed >= 6);
-  REQUIRE(Child(file).wait() == 0);
+  REQUIRE(Child("[.child-train-sparse]", file).wait() == 0);
   CHECK(io::read_file(run / "model/model.safetensors") == weights);
   CHECK(untimed_metrics(run) == metrics);
   CHECK(Json::parse(io::read_file(run / "result.json")).at("best") == result.at("best"));
@@ -197,9 +135,10 @@ TEST_CASE("train: regression") {
     table << (i % 2 ? "i feel happy and good" : "i feel so sad") << "\t" << (i % 2 ? 4.5 : 0.5) << "\n";
   table.close();
   const std::string path = (dir / "scores.tsv").string();
-  const auto experiment = config::load_experiment(
-      file, {"data.train=" + path, "data.validation=" + path, "data.format=tsv",
-             "data.separator=", "data.label=score", "data.task=regression", "train.metric=pearson"});
+  const auto experiment =
+      config::load_experiment(file, {"data.train=" + path, "data.validation=" + path, "data.format=tsv",
+                                     "data.separator=", "data.label=score", "data.task=regression",
+                                     "train_sparse.train.metric=pearson", "train.metric=pearson"});
   const Json result = stages::train(experiment);
   CHECK(result.at("best").at("value").get<double>() > 0.9);
   const auto model = models::load_model(io::HfFolder(dir / "run" / "train/model"));
@@ -212,11 +151,13 @@ TEST_CASE("train: options that make no sense together are refused") {
   const fs::path file = write_tiny_experiment(dir.path());
   const auto message = [&](const std::vector<std::string>& overrides) {
     fs::remove_all(dir / "run");
-    auto experiment = config::load_experiment(file, overrides);
-    experiment.stages.erase("train");
-    return message_of([&] { stages::train_sparse(experiment); });
+    return message_of([&] {
+      auto experiment = config::load_experiment(file, overrides);
+      experiment.stages.erase("train");
+      stages::train_sparse(experiment);
+    });
   };
-  CHECK(contains(message({"train_sparse.penalty.schedule=auto"}), "needs a goal"));
+  CHECK(contains(message({"train_sparse.penalty.schedule=auto"}), "target_sparsity"));
   CHECK(contains(message({"train_sparse.penalty.schedule=auto", "train_sparse.penalty.target_sparsity=0.9",
                           "train_sparse.activation=keep"}),
                  "target_sparsity"));
