@@ -13,7 +13,7 @@ namespace {
 
 struct Case {
   std::shared_ptr<models::Model> model = tiny_model();
-  data::Dataset validation = tiny_dataset(80);
+  data::Dataset validation = tiny_dataset(60);
   eval::CalibrationOptions options;
   Case() {
     label_by(*model, validation);
@@ -71,6 +71,7 @@ TEST_CASE("calibration: whole numbers stay whole under top_k") {
   const auto result = eval::calibrate(*c.model, c.validation, c.options);
   CHECK(result.flops_share <= 0.85);
   for (const auto& [site, selection] : result.setting) {
+    if (selection.rule == "all") continue;
     CHECK(selection.value == std::floor(selection.value));
     CHECK(selection.value >= 1);
   }
@@ -106,4 +107,13 @@ TEST_CASE("calibration: what cannot be reached is said, with what can") {
   c.options.budget = 0.9;
   CHECK(contains(message_of([&] { eval::calibrate(*c.model, c.validation, c.options); }), "a larger budget"));
   CHECK(contains(message_of([&] { eval::calibrate(*c.model, {}, c.options); }), "no examples"));
+}
+
+TEST_CASE("calibration: a budget of the whole model asks no router") {
+  Case c;
+  c.options.budget = 1;
+  const auto result = eval::calibrate(*c.model, c.validation, c.options);
+  CHECK(result.flops_share == Approx(1));
+  CHECK(result.score == 1);
+  for (const auto& [site, selection] : result.setting) CHECK(selection.rule == "all");
 }

@@ -20,8 +20,11 @@ TEST_CASE("damage path: the hull drops what lies above it") {
   CHECK(hull[0].cost == 0.4);
   CHECK(hull[1].cost == 0.2);
   CHECK(hull[2].cost == 0.1);
-  // Cheaper and better than the dearest: the dearest stays as the path's beginning.
-  CHECK(eval::convex_hull({candidate(0, 0.4, 0), candidate(0.5, 0.2, -0.1)}).size() == 2);
+  // Cheaper and no worse: what is dearer is of no use.
+  const auto better =
+      eval::convex_hull({candidate(0, 0.4, 0), candidate(0.1, 0.3, 0.2), candidate(0.5, 0.2, 0)});
+  REQUIRE(better.size() == 1);
+  CHECK(better[0].cost == 0.2);
   CHECK(eval::convex_hull({candidate(0, 0.4, 0)}).size() == 1);
 }
 
@@ -38,7 +41,8 @@ TEST_CASE("damage path: the least damage per cost goes first, values are interpo
   CHECK(path.at(0.5).at("b").value == Approx(0.1));
   CHECK(path.at(0.5).at("a").value == 0);
   CHECK(path.at(1.5).at("a").value == Approx(0.2));
-  CHECK(path.at(2.5).at("b").value == Approx(0.2));  // floors differ: no value between
+  CHECK(path.at(2.5).at("b").value == Approx(0.4));
+  CHECK(path.at(2.5).at("b").floor == Approx(0.5));
   CHECK(path.at(3).at("b").value == Approx(0.6));
   CHECK(path.at(3).at("b").floor == 1);
   for (const double position : {0.0, 0.3, 1.0, 1.7, 2.9}) {

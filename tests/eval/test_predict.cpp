@@ -24,7 +24,7 @@ class NumberTokenizer : public tokenizer::Tokenizer {
     }
     return out;
   }
-  std::string token(int64_t id) const override { return "t" + std::to_string(id); }
+  std::string token(int64_t id) const override { return std::string("t").append(std::to_string(id)); }
   int64_t vocab_size() const override { return 60; }
   int64_t pad_id() const override { return 0; }
 
@@ -53,7 +53,7 @@ TEST_CASE("predict: answers stand in the order given and equal the model's") {
     const auto p = torch::softmax(logits[static_cast<int64_t>(i)], 0);
     CHECK(difference(torch::tensor(out[i].probabilities, torch::kFloat32), p, 1e-5) == "");
     CHECK(out[i].label_id == p.argmax().item<int64_t>());
-    CHECK(out[i].label == "class " + std::to_string(out[i].label_id));
+    CHECK(out[i].label == model->label_names().at(static_cast<size_t>(out[i].label_id)));
     CHECK_FALSE(out[i].executed_share.has_value());
   }
   CHECK(out[0].tokens[1].token == "t9");

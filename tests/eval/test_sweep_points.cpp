@@ -14,6 +14,7 @@ TEST_CASE("sweep: a point has its quality, cost and time, against the dense base
   config::SweepOptions options;
   options.time_batches = {2};
   options.time_runs = 3;
+  options.time_seconds = 60;
   options.bootstrap = 50;
   const eval::Sweep sweep({*routed, *dense, dataset, false, "accuracy", options, 1, torch::kCPU});
   CHECK(sweep.dense().at("score") == 1.0);

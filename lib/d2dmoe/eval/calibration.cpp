@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <list>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
@@ -28,7 +29,7 @@ class Calibrator {
 
   Calibration run() {
     const auto path = damage_path();
-    const auto cheapest = measure_at(path, path.end());
+    const auto& cheapest = measure_at(path, path.end());
     if (options_.budget) {
       D2D_CHECK_USAGE(
           cheapest.flops_share <= *options_.budget,
@@ -62,18 +63,21 @@ class Calibrator {
     return {std::move(predictions), ledger.result()};
   }
 
-  Calibration measure_at(const DamagePath& path, double position) {
+  const Calibration& measure_at(const DamagePath& path, double position) {
+    auto setting = path.at(position);
+    for (const auto& c : tried_) {
+      if (c.setting == setting) return c;
+    }
     Calibration c;
-    c.setting = path.at(position);
+    c.setting = std::move(setting);
     const auto measured = measure(validation_, c.setting);
     c.score = metric(options_.metric, measured.predictions);
     c.flops_share = measured.cost.flops_share;
     const double sign = higher_is_better(options_.metric) ? 1 : -1;
     c.drop = 100 * sign * (options_.dense_score - c.score);
-    ++evaluations_;
     log::info("calibration: FLOPs {:.1f} % of dense, {} {:.4f} ({:+.2f} points) on validation data",
               100 * c.flops_share, options_.metric, c.score, -c.drop);
-    return c;
+    return tried_.emplace_back(std::move(c));
   }
 
   /// Searches the last position that costs more than the budget and the first that holds it; the path's own
@@ -81,6 +85,7 @@ class Calibrator {
   Calibration for_budget(const DamagePath& path, const Calibration& cheapest) {
     constexpr int kGuesses = 8;
     constexpr double kClose = 0.002;  // below the budget by this share of the dense model is near enough
+    if (fixed_cost_ + path.cost(0) <= *options_.budget) return measure_at(path, 0);
     double dear = 0, cheap = path.end();
     auto best = cheapest;
     double estimate = *options_.budget - fixed_cost_;
@@ -88,7 +93,7 @@ class Calibrator {
          ++i) {
       double guess = path.position_of(estimate);
       if (guess <= dear || guess >= cheap) guess = (dear + cheap) / 2;
-      const auto here = measure_at(path, guess);
+      const auto& here = measure_at(path, guess);
       // Aims half of the tolerance below, so that the next guess lands inside.
       estimate = path.cost(guess) + *options_.budget - kClose / 2 - here.flops_share;
       if (here.flops_share <= *options_.budget) {
@@ -114,7 +119,7 @@ class Calibrator {
     double good = 0, bad = path.end();
     for (int i = 0; i < kGuesses && path.cost(good) - path.cost(bad) > 2e-3; ++i) {
       const double guess = path.position_of((path.cost(good) + path.cost(bad)) / 2);
-      const auto here = measure_at(path, guess);
+      const auto& here = measure_at(path, guess);
       if (here.drop <= *options_.max_drop) {
         good = guess;
         best = here;
@@ -125,7 +130,7 @@ class Calibrator {
     return best;
   }
 
-  /// Measures each site alone, all others at their dearest.
+  /// Measures each site alone, all others with every expert and no router.
   DamagePath damage_path() {
     const auto sample = draw_sample();
     const ScoreSample scores(model_, sample, options_.regression, moe::Selection{options_.rule}.oracle(),
@@ -187,12 +192,14 @@ class Calibrator {
     return out;
   }
 
-  /// Experts of one site as a share of the dense model's FLOPs.
+  /// Experts and router of one site as a share of the dense model's FLOPs.
   double site_cost(const Cost& cost, size_t s) const {
-    const auto name = sites_[s].id.name + " experts";
-    const auto part =
-        std::find_if(cost.parts.begin(), cost.parts.end(), [&](const auto& p) { return p.name == name; });
-    return part->flops / cost.dense_flops_per_token;
+    const auto& name = sites_[s].id.name;
+    double flops = 0;
+    for (const auto& part : cost.parts) {
+      if (part.name == name + " experts" || part.name == name + " router") flops += part.flops;
+    }
+    return flops / cost.dense_flops_per_token;
   }
 
   double damage(const torch::Tensor& reference, const torch::Tensor& logits) const {
@@ -214,7 +221,7 @@ class Calibrator {
   }
 
   Calibration finished(Calibration c) const {
-    c.evaluations = evaluations_;
+    c.evaluations = static_cast<int64_t>(tried_.size());
     return c;
   }
 
@@ -222,8 +229,8 @@ class Calibrator {
   const data::Dataset& validation_;
   const CalibrationOptions& options_;
   std::vector<ConvertedSite> sites_;
-  double fixed_cost_ = 0;  // everything besides the experts, as a share of the dense model
-  int64_t evaluations_ = 0;
+  double fixed_cost_ = 0;  // everything besides the converted sites, as a share of the dense model
+  std::list<Calibration> tried_;
 };
 
 }  // namespace

@@ -11,10 +11,11 @@ double slope(const Candidate& from, const Candidate& to) {
   return (to.damage - from.damage) / (from.cost - to.cost);
 }
 
+/// Rule "all" stands for the rule's dearest value without asking the router.
 moe::Selection between(const moe::Selection& from, const moe::Selection& to, double part, bool whole) {
-  if (from.floor != to.floor || from.rule != to.rule) return part < 1 ? from : to;
-  auto selection = from;
-  selection.value += part * (to.value - from.value);
+  auto selection = to;
+  selection.value = from.value + part * (to.value - from.value);
+  selection.floor = from.floor + part * (to.floor - from.floor);
   if (whole) selection.value = std::ceil(selection.value);
   return selection;
 }
@@ -22,13 +23,14 @@ moe::Selection between(const moe::Selection& from, const moe::Selection& to, dou
 }  // namespace
 
 std::vector<Candidate> convex_hull(std::vector<Candidate> candidates) {
+  // By falling cost. Measured damage falls now and then by chance; the least one is where the hull begins.
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return a.cost != b.cost ? a.cost > b.cost : a.damage < b.damage;
   });
-  // Measured damage falls now and then by chance; what is cheaper and no worse replaces what is dearer.
   std::vector<Candidate> hull;
   for (const auto& candidate : candidates) {
     if (!hull.empty() && candidate.cost == hull.back().cost) continue;
+    while (!hull.empty() && candidate.damage <= hull.back().damage) hull.pop_back();
     while (hull.size() > 1 &&
            slope(hull[hull.size() - 2], hull.back()) >= slope(hull[hull.size() - 2], candidate)) {
       hull.pop_back();

@@ -12,13 +12,14 @@ namespace d2dmoe::eval {
 struct Candidate {
   moe::Selection selection;
   double cost = 0;    ///< share of the dense model's FLOPs
-  double damage = 0;  ///< >= 0; the dearest candidate's is the reference
+  double damage = 0;  ///< >= 0
 };
 
-/// The lower convex hull of damage over cost, from the dearest candidate to the cheapest useful one.
+/// The lower convex hull of damage over cost, from the candidate of least damage (the cheapest of these) to
+/// the cheapest one: damage rises along it, and ever faster.
 std::vector<Candidate> convex_hull(std::vector<Candidate> candidates);
 
-/// The Lagrangian path through per-site hulls: from every site at its dearest candidate, always the segment
+/// The Lagrangian path through per-site hulls: from every site at its first candidate, always the segment
 /// that does the least damage per FLOP saved, to every site at its cheapest. Positions between two candidates
 /// of one floor interpolate the rule's value.
 class DamagePath {

@@ -89,7 +89,8 @@ std::vector<double> planned_values(const Task& task, const fs::path& dir) {
 }
 
 /// Chooses per-site values on validation data and saves them into the converted folder.
-/// @return  {"budget", "max_drop", "rule", "validation", "per_site_values", "per_site_floors"}
+/// @return  {"budget", "max_drop", "rule", "validation", "per_site_rules", "per_site_values",
+///          "per_site_floors"}
 Json calibrated_setting(const Task& task, const fs::path& dir) {
   const auto file = dir / "calibration.json";
   if (fs::exists(file)) return io::read_json_file(file);
@@ -124,10 +125,12 @@ Json calibrated_setting(const Task& task, const fs::path& dir) {
                    {"dense_score", calibration.dense_score},
                    {"drop_points", chosen.drop},
                    {"flops_share", chosen.flops_share}}},
+                 {"per_site_rules", Json::object()},
                  {"per_site_values", Json::object()},
                  {"per_site_floors", Json::object()}};
   for (const auto& site : eval::converted_sites(*task.routed)) {
     const auto& selection = chosen.setting.at(site.id.name);
+    result["per_site_rules"][site.id.name] = selection.rule;
     result["per_site_values"][site.id.name] = selection.value;
     result["per_site_floors"][site.id.name] = selection.floor;
   }
@@ -139,7 +142,7 @@ Json calibrated_setting(const Task& task, const fs::path& dir) {
 eval::Setting setting_of(const Json& calibrated) {
   eval::Setting setting;
   for (const auto& [site, value] : calibrated.at("per_site_values").items()) {
-    setting[site] = {calibrated.at("rule").get<std::string>(), value.get<double>(),
+    setting[site] = {calibrated.at("per_site_rules").at(site).get<std::string>(), value.get<double>(),
                      calibrated.at("per_site_floors").at(site).get<double>()};
   }
   return setting;
@@ -222,8 +225,9 @@ std::string remarks(const Json& result) {
     text += format("\n{}\n", eval::point_line(point));
     if (!point.contains("per_site_values")) continue;
     for (const auto& [site, value] : point.at("per_site_values").items()) {
-      text += format("- {}: {} {:.4g}, floor {:g}\n", site, point.at("rule").get<std::string>(),
-                     value.get<double>(), point.at("per_site_floors").at(site).get<double>());
+      text += format("- {}: {} {:.4g}, floor {:g}\n", site,
+                     point.at("per_site_rules").at(site).get<std::string>(), value.get<double>(),
+                     point.at("per_site_floors").at(site).get<double>());
     }
   }
   return text;
