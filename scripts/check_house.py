@@ -17,7 +17,7 @@ if folders != set(rooms):
     errors.append(f"lib/d2dmoe: folders {sorted(folders ^ set(rooms))} and the list in CMakeLists.txt differ")
 
 for file in sorted(lib.rglob("*")):
-    if file.suffix not in {".h", ".cpp", ".cu", ".cuh"}:
+    if file.suffix not in {".h", ".inc", ".cpp", ".cu", ".cuh"}:
         continue
     room = file.relative_to(lib).parts[0]
     text = file.read_text()
@@ -36,12 +36,10 @@ for file in sorted(lib.rglob("*")):
 
 def check_listed(folder, pattern):
     for file in sorted(folder.glob(pattern)):
-        owner = file.parent
-        while not (owner / "CMakeLists.txt").exists():
-            owner = owner.parent
-        name = str(file.relative_to(owner))
-        if not re.search(rf"(?<![\w/]){re.escape(name)}(?!\w)", (owner / "CMakeLists.txt").read_text()):
-            errors.append(f"{file.relative_to(root)}: not listed in {(owner / 'CMakeLists.txt').relative_to(root)}")
+        owners = [p for p in file.parents if p.is_relative_to(root) and (p / "CMakeLists.txt").exists()]
+        names = [(p / "CMakeLists.txt", re.escape(str(file.relative_to(p)))) for p in owners]
+        if not any(re.search(rf"(?<![\w/]){name}(?!\w)", owner.read_text()) for owner, name in names):
+            errors.append(f"{file.relative_to(root)}: not listed in {names[0][0].relative_to(root)}")
 
 
 check_listed(lib, "**/*.cpp")

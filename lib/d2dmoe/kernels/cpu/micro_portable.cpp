@@ -8,7 +8,7 @@ constexpr int kTile = 2;  // rows per tile: kTile * 4 sums and the operands fit 
 constexpr int kSkipNumerator = 1, kSkipDenominator = 1;
 }  // namespace
 }  // namespace d2dmoe::kernels::cpu
-#include "d2dmoe/kernels/cpu/micro_impl.h"
+#include "d2dmoe/kernels/cpu/micro_impl.inc"
 
 namespace d2dmoe::kernels::cpu {
 const Micro kMicroPortable = {"portable", project, accumulate, activate};
