@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/nn/dropout.h"
 
 namespace d2dmoe::models {
 namespace {

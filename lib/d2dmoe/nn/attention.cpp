@@ -3,7 +3,11 @@
 #include <ATen/Functions.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <cmath>
+#include <limits>
+
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/nn/dropout.h"
 
 namespace d2dmoe::nn {
 namespace {
@@ -39,6 +43,16 @@ struct Unpad : torch::autograd::Function<Unpad> {
   }
 };
 
+// softmax(q k^T / sqrt(d)) v with dropped weights; every sequence has a key, so no row of scores is all -inf.
+// PyTorch's own function takes these steps too when there is dropout on a CPU, with a slower dropout and
+// further passes.
+torch::Tensor attend_with_dropout(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                                  const std::optional<torch::Tensor>& mask, double dropout) {
+  auto scores = at::matmul(q / std::sqrt(static_cast<double>(q.size(3))), k.transpose(2, 3));  // [B, H, T, T]
+  if (mask) scores = scores.masked_fill_(mask->logical_not(), -std::numeric_limits<double>::infinity());
+  return at::matmul(nn::dropout(at::softmax(scores, -1), dropout, true), v);
+}
+
 }  // namespace
 
 torch::Tensor pad_rows(const torch::Tensor& x, const SequenceLayout& layout) {
@@ -57,8 +71,10 @@ torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch
         .transpose(1, 2);
   };
   const auto mask = layout.even() ? std::optional<torch::Tensor>() : layout.key_mask();
-  const auto mixed =
-      at::scaled_dot_product_attention(split_heads(q), split_heads(k), split_heads(v), mask, dropout);
+  const auto query = split_heads(q), key = split_heads(k), value = split_heads(v);
+  const auto mixed = dropout > 0 && q.is_cpu()
+                         ? attend_with_dropout(query, key, value, mask, dropout)
+                         : at::scaled_dot_product_attention(query, key, value, mask, dropout);
   return unpad_rows(mixed.transpose(1, 2).reshape({layout.size() * layout.longest(), v.size(1)}), layout);
 }
 

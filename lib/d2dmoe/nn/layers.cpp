@@ -30,10 +30,6 @@ torch::Tensor Embedding::forward(const torch::Tensor& index) const {
   return at::embedding(weight, index);
 }
 
-torch::Tensor dropout(const torch::Tensor& x, double p, bool training) {
-  return training && p > 0 ? at::dropout(x, p, true) : x;
-}
-
 void initialise(torch::nn::Module& module, double std, at::Generator generator) {
   const torch::NoGradGuard no_grad;
   const bool norm = module.as<LayerNorm>() != nullptr;

@@ -42,10 +42,6 @@ class Embedding : public torch::nn::Module {
   torch::Tensor weight;
 };
 
-/// Zeroes each element with probability p and scales the rest by 1/(1-p); returns x itself when not training
-/// or p = 0. Randomness comes from the device's default generator (torch::manual_seed).
-torch::Tensor dropout(const torch::Tensor& x, double p, bool training);
-
 /// Fresh values for every parameter below `module`: matrices normal(0, std), LayerNorm weights 1, other
 /// vectors 0. Draws from `generator` (of the parameters' device), in the order of the parameters.
 void initialise(torch::nn::Module& module, double std, at::Generator generator);
