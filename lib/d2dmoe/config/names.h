@@ -58,6 +58,9 @@ inline const std::vector<Choice> kLrSchedules = {{"linear", "linear warm-up, the
                                                  {"cosine", "linear warm-up, then cosine decay to 0"},
                                                  {"constant", "linear warm-up, then constant"}};
 
-inline const std::vector<Choice> kDtypes = {{"float32", ""}, {"bfloat16", "autocast: weights stay float32"}};
+inline const std::vector<Choice> kDtypes = {
+    {"float32", ""},
+    {"bfloat16", "autocast: weights stay float32"},
+    {"auto", "bfloat16 where the device computes it natively, else float32"}};
 
 }  // namespace d2dmoe::config

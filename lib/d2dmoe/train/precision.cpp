@@ -8,7 +8,26 @@
 
 #include <limits>
 
+#include "d2dmoe/core/device.h"
+
 namespace d2dmoe::train {
+
+namespace {
+
+bool cpu_has_bfloat16() {
+#ifdef __x86_64__
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+torch::ScalarType training_dtype(const std::string& name, torch::Device device) {
+  if (name != "auto") return parse_dtype(name);
+  return device.is_cuda() || cpu_has_bfloat16() ? torch::kBFloat16 : torch::kFloat32;
+}
 
 AutocastScope::AutocastScope(torch::Device device, torch::ScalarType dtype)
     : device_(device.type()),

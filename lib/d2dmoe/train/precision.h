@@ -2,7 +2,14 @@
 
 #include <torch/types.h>
 
+#include <string>
+
 namespace d2dmoe::train {
+
+/// The dtype of the matrix products that an option names (config::kDtypes). "auto" is bfloat16 on CUDA and on
+/// CPUs with AVX-512 BF16 (every CPU with AMX has it too), else float32: emulated bfloat16 is slower than
+/// float32.
+torch::ScalarType training_dtype(const std::string& name, torch::Device device);
 
 /// Autocast for one scope: linear layers and matrix products run in `dtype`, weights stay float32. float32
 /// switches autocast off. The forward pass belongs inside, the backward pass outside.

@@ -83,7 +83,7 @@ Loop::Loop(TrainJob& job)
     : job_(job),
       options_(job.options),
       penalty_(penalty_of(job)),
-      dtype_(parse_dtype(options_.dtype)),
+      dtype_(training_dtype(options_.dtype, job_.device)),
       steps_per_epoch_(steps_per_epoch(job)),
       total_(total_steps(job)),
       optimizer_(*job.model, options_.optimizer),
