@@ -51,7 +51,7 @@ TEST_CASE("placement: top_k gets whole numbers, each once") {
   CHECK(sample.least_routed_experts() == 6);
   CHECK(eval::place_points(sample, "top_k", 0, 20) == std::vector<double>{6, 5, 4, 3, 2, 1});
   CHECK(sample.executed_share(moe::Selection{"top_k", 1, 0}) ==
-        Approx(3.0 / 8));  // two shared ones always run
+        Approx(3.0 / 8).margin(0.01));  // two shared ones always run
   CHECK(eval::place_points(sample, "top_k", 0, 1).size() == 1);
 }
 

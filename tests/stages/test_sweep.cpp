@@ -25,6 +25,14 @@ class Converted {
     config.erase("train");
     config.erase("train_sparse");
     io::write_file(file, config.dump());
+    // The model as training would leave it: with the data's label names.
+    auto model = io::read_json_file(dir_.path() / "model" / "config.json");
+    const std::vector<std::string> names = {"anger", "fear", "joy", "love", "sadness", "surprise"};
+    for (size_t i = 0; i < names.size(); ++i) {
+      model["id2label"][std::to_string(i)] = names[i];
+      model["label2id"][names[i]] = i;
+    }
+    io::write_file(dir_.path() / "model" / "config.json", model.dump());
     stages::convert(experiment());
   }
   config::LoadedExperiment experiment(std::vector<std::string> overrides = {}) const {

@@ -76,7 +76,7 @@ class Calibrator {
     const double sign = higher_is_better(options_.metric) ? 1 : -1;
     c.drop = 100 * sign * (options_.dense_score - c.score);
     log::info("calibration: FLOPs {:.1f} % of dense, {} {:.4f} ({:+.2f} points) on validation data",
-              100 * c.flops_share, options_.metric, c.score, -c.drop);
+              100 * c.flops_share, options_.metric, c.score, 0 - c.drop);
     return tried_.emplace_back(std::move(c));
   }
 
@@ -85,7 +85,8 @@ class Calibrator {
   Calibration for_budget(const DamagePath& path, const Calibration& cheapest) {
     constexpr int kGuesses = 8;
     constexpr double kClose = 0.002;  // below the budget by this share of the dense model is near enough
-    if (fixed_cost_ + path.cost(0) <= *options_.budget) return measure_at(path, 0);
+    constexpr double kRounding = 1e-9;
+    if (fixed_cost_ + path.cost(0) <= *options_.budget + kRounding) return measure_at(path, 0);
     double dear = 0, cheap = path.end();
     auto best = cheapest;
     double estimate = *options_.budget - fixed_cost_;
@@ -122,7 +123,7 @@ class Calibrator {
       const auto& here = measure_at(path, guess);
       if (here.drop <= *options_.max_drop) {
         good = guess;
-        best = here;
+        if (here.flops_share < best.flops_share) best = here;  // a router may cost more than it saves yet
       } else {
         bad = guess;
       }
@@ -136,8 +137,7 @@ class Calibrator {
     const ScoreSample scores(model_, sample, options_.regression, moe::Selection{options_.rule}.oracle(),
                              /*tokens=*/2048, options_.seed, options_.device);
     Setting reference;
-    for (size_t s = 0; s < sites_.size(); ++s)
-      reference[sites_[s].id.name] = {options_.rule, dearest_value(s), 0};
+    for (size_t s = 0; s < sites_.size(); ++s) reference[sites_[s].id.name] = {"all", dearest_value(s), 0};
     const auto dense = measure(sample, reference);
     double site_costs = 0;
     std::vector<std::vector<Candidate>> hulls;
