@@ -83,6 +83,16 @@ TEST_CASE("attention: dropout of attention weights is random, seeded and unbiase
   CHECK(difference(sum / 2000, exact, 0.2) == "");
 }
 
+TEST_CASE("attention: the way with dropout computes the same function") {
+  for (const auto& lengths : std::vector<std::vector<int64_t>>{{6, 4, 1}, {5, 5}}) {
+    const SequenceLayout layout(lengths);
+    torch::manual_seed(3);
+    const auto x = torch::randn({layout.tokens(), 8});
+    // So rare that with this seed nothing is dropped.
+    CHECK(difference(nn::attend(x, x, x, layout, 2, 2e-5), nn::attend(x, x, x, layout, 2, 0), 1e-4) == "");
+  }
+}
+
 TEST_CASE("attention: heads must divide the width") {
   const auto message = message_of([] { nn::SelfAttention(24, 5, 0); });
   CHECK(contains(message, "got 5"));

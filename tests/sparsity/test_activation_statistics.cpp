@@ -25,6 +25,8 @@ TEST_CASE("activation statistics: shares of zeros and of small entries, over sev
   result = observer.result();
   CHECK(result[0].rows == 2);
   CHECK(result[0].zeros == Approx(10 / 16.0));
+  CHECK(result[0].below_tenth == Approx(13 / 16.0));
+  CHECK(result[0].below_hundredth == Approx(12 / 16.0));
   CHECK(result[0].below_thousandth == Approx(11 / 16.0));
 
   observer.on_activation({0, "layers.0.ffn", 0}, rows, torch::ones({4, 8}), rows);
