@@ -32,7 +32,7 @@ std::shared_ptr<moe::ExpertFeedForward> layer_of(const kernels::MlpWeights& w, i
 
 nn::ForwardContext context(int64_t rows) {
   data::Batch batch;
-  batch.lengths = {rows};
+  if (rows > 0) batch.lengths = {rows};
   batch.token_ids = torch::zeros({rows}, torch::kInt64);
   return nn::ForwardContext(batch);
 }

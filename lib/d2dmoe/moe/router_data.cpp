@@ -1,5 +1,6 @@
 #include "d2dmoe/moe/router_data.h"
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -111,6 +112,8 @@ class Collector : public nn::Observer {
                      const torch::Tensor& hidden) override {
     auto* layer = expert_layer(site);
     if (layer == nullptr) return;
+    // Autocast is for the model: norms are sums of squares, which rounding would spoil.
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     const auto norms = kernels::expert_norms(hidden, layer->grams());
     scatter_rows(store_->targets(slot(site)), places_, norms.narrow(1, layer->shared(), layer->routed()));
   }

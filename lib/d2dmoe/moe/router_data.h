@@ -22,7 +22,8 @@ struct RouterDataOptions {
 };
 
 /// Runs the model once over the data, every expert on, and keeps for each site its input rows and the norms
-/// of its routed experts' outputs. Rows are stored in random order (training) or as they come (validation).
+/// of its routed experts' outputs; autocast may be on. Rows are stored in random order (training) or as they
+/// come (validation).
 /// @param sites  converted sites of `model`
 /// @throws Error        no sentence to learn from
 /// @throws Interrupted  a stop was asked for

@@ -29,7 +29,7 @@ std::vector<torch::Tensor> RouterLearner::gradients(const torch::Tensor& x, cons
   std::vector<torch::Tensor> inputs = {x};  // of each layer
   torch::Tensor z;                          // [n, E] before the absolute value
   for (size_t i = 0; i < depth; ++i) {
-    z = at::mm(inputs[i], weights[i].t());
+    z = at::mm(inputs[i], weights[i].to(inputs[i].scalar_type()).t()).to(torch::kFloat32);
     if (i + 1 < depth) inputs.push_back(z.relu_());
   }
   auto delta = z.abs().sub_(targets);
@@ -37,7 +37,7 @@ std::vector<torch::Tensor> RouterLearner::gradients(const torch::Tensor& x, cons
   delta.mul_(z.sgn()).mul_(2.0 / static_cast<double>(delta.numel()));
   std::vector<torch::Tensor> gradients(depth);
   for (size_t i = depth; i-- > 0;) {
-    gradients[i] = at::mm(delta.t(), inputs[i]);
+    gradients[i] = at::mm(delta.to(inputs[i].scalar_type()).t(), inputs[i]).to(torch::kFloat32);
     if (i > 0) delta = at::threshold_backward(at::mm(delta, weights[i]), inputs[i], 0);
   }
   return gradients;

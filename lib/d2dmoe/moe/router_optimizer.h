@@ -13,7 +13,8 @@ class RouterLearner {
   explicit RouterLearner(std::shared_ptr<Router> router);
 
   /// One step.
-  /// @param x        [n, D] float32
+  /// @param x        [n, D] float32, or bfloat16: the products of the first layer, most of the work, then run
+  /// in that
   /// @param targets  [n, E] float32
   /// @return         the loss before the step: mean over n and E, a scalar tensor
   torch::Tensor step(const torch::Tensor& x, const torch::Tensor& targets, double lr);

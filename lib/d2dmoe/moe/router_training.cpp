@@ -172,9 +172,9 @@ class Training {
 
   double epoch_exact() const { return static_cast<double>(step_) / static_cast<double>(steps_per_epoch_); }
 
-  static double site_step(Learning& site, const std::vector<std::pair<int64_t, int64_t>>& slices,
-                          int64_t count, double lr) {
-    auto x = torch::empty({count, site.inputs.size(1)});
+  double site_step(Learning& site, const std::vector<std::pair<int64_t, int64_t>>& slices, int64_t count,
+                   double lr) const {
+    auto x = torch::empty({count, site.inputs.size(1)}, job_.dtype);
     auto y = torch::empty({count, site.targets.size(1)});
     int64_t at = 0;
     for (const auto& [begin, end] : slices) {

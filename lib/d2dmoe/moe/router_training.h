@@ -15,6 +15,8 @@ struct RouterJob {
   io::RunFolder& run;              ///< checkpoints and metrics events
   int64_t checkpoint_every = 500;  ///< steps; 0 = only when a stop is asked for
   uint64_t seed = 0;
+  /// Of the first layers' products: bfloat16 where the machine has it (weights and moments stay float32).
+  torch::ScalarType dtype = torch::kFloat32;
 };
 
 /// What became of one site's router.

@@ -16,6 +16,7 @@
 #include "d2dmoe/stages/router_regret.h"
 #include "d2dmoe/stages/site_splits.h"
 #include "d2dmoe/stages/stages.h"
+#include "d2dmoe/train/precision.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -102,13 +103,17 @@ void place_experts(Conversion& c) {
 std::vector<moe::RouterResult> train_routers(Conversion& c) {
   Clock clock;
   const auto& options = c.options.router;
+  const auto dtype = train::training_dtype("auto", c.device);
   moe::RouterDataOptions collect;
   collect.validation_share = options.validation_share;
   collect.max_tokens = options.max_tokens;
   collect.seed = c.seed;
   collect.device = c.device;
   collect.spill_dir = c.run.dir();
-  const auto data = moe::collect_router_data(*c.model, c.sites, c.data.train, collect);
+  const auto data = [&] {
+    const train::AutocastScope autocast(c.device, dtype);
+    return moe::collect_router_data(*c.model, c.sites, c.data.train, collect);
+  }();
   log::info("convert: {} training and {} validation tokens for the routers{}", data.train.rows(),
             data.validation.rows(), data.train.in_memory() ? "" : ", kept in a file");
   c.seconds["hidden_states"] = clock.lap();
@@ -117,7 +122,8 @@ std::vector<moe::RouterResult> train_routers(Conversion& c) {
                                            .options = options,
                                            .run = c.run,
                                            .checkpoint_every = c.options.checkpoint_every,
-                                           .seed = c.seed});
+                                           .seed = c.seed,
+                                           .dtype = dtype});
   c.seconds["routers"] = clock.lap();
   for (size_t i = 0; i < c.sites.size(); ++i) {
     auto* layer = moe::as_experts(*c.sites[i]);

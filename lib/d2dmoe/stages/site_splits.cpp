@@ -25,6 +25,7 @@ void calibrate(models::Model& model, cluster::SplitStatistics& statistics, bool 
       Rng(derive_seed(seed, "calibration")).permutation(static_cast<int64_t>(data.train.examples.size()));
   Progress progress("calibration", tokens, "tokens");
   const auto total = static_cast<int64_t>(order.size());
+  int64_t done = 0;
   for (int64_t begin = 0; begin < total && (begin == 0 || !statistics.done()); begin += kBatchSentences) {
     if (stop_requested())
       throw Interrupted(
@@ -40,7 +41,8 @@ void calibrate(models::Model& model, cluster::SplitStatistics& statistics, bool 
       train::task_loss(logits, batch.labels, data.regression).backward();
       model.zero_grad();
     }
-    progress.advance(batch.tokens());
+    progress.advance(std::min(batch.tokens(), tokens - done));
+    done = std::min(tokens, done + batch.tokens());
   }
 }
 
