@@ -216,9 +216,9 @@ Json measure_all(const Task& task, const fs::path& dir) {
           {"points", points},      {"calibrated", calibrated}};
 }
 
-/// What stands below the table of points: how costs count, the all-experts point and the calibrated one.
+/// What stands below the table of points: the all-experts point and the calibrated one.
 std::string remarks(const Json& result) {
-  std::string text = "\nFLOPs: 1 multiply-accumulate = 2 FLOPs.\n";
+  std::string text;
   for (const char* key : {"all_experts", "calibrated"}) {
     const auto& point = result.at(key);
     if (!point.is_object()) continue;
