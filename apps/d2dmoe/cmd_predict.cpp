@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -42,7 +43,8 @@ void add_predict(CLI::App& app) {
       return;
     }
     std::ifstream file(arguments->input);
-    D2D_CHECK_USAGE(file.good(), "[predict] '{}': cannot be read. Hint: give a text file, or - for stdin",
+    D2D_CHECK_USAGE(file.good() && !std::filesystem::is_directory(arguments->input),
+                    "[predict] '{}': cannot be read. Hint: give a text file, or - for stdin",
                     arguments->input);
     stages::predict(arguments->request, file, arguments->input, std::cout);
   });

@@ -24,6 +24,7 @@ int fail(int code, const std::string& message) {
 
 int main(int argc, char** argv) {
   using namespace d2dmoe;
+  std::ios::sync_with_stdio(false);  // so that predict sees how much of stdin has arrived
   install_stop_handler();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe shows as a failed stream, with the state saved
 

@@ -67,6 +67,13 @@ TEST_CASE("commands: run goes through all stages, and every other command reads 
   CHECK(quality.at("sentences") == 80);
   CHECK(quality.at("cost").at("executed_share").get<double>() < 1);
 
+  // Fewer tokens than CLS_8 looks at.
+  std::ofstream(dir / "short.txt") << "text;label_name\na;joy\n";
+  const auto single = test::d2dmoe(
+      {"eval", "--config", config, "--set", "data.test=" + (dir / "short.txt").string(), "--json"});
+  INFO(single.err);
+  CHECK(single.code == 0);
+
   const auto predicted =
       test::d2dmoe({"predict", "--model", model, "--tokens"}, "i feel quite happy\n\ni am so angry\n");
   INFO(predicted.err);

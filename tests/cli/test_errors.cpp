@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-void check_one_sentence(const Finished& result, int code, const std::vector<std::string>& parts) {
+void check_fails(const Finished& result, int code, const std::vector<std::string>& parts) {
   INFO(result.err);
   CHECK(result.code == code);
   CHECK(result.out == "");
@@ -51,17 +51,17 @@ TEST_CASE("cli: config mistakes name file, line, key and remedy") {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return test::d2dmoe(arguments);
   };
-  check_one_sentence(run({"--set", "train.optimizer.lrr=1"}), 2, {"train.optimizer.lrr", "'lr'"});
-  check_one_sentence(run({"--set", "train.batch_size=0"}), 2, {"train.batch_size", "1"});
-  check_one_sentence(run({"--set", "train.metric=acuracy"}), 2, {"acuracy", "accuracy"});
-  check_one_sentence(run({"--device", "tpu"}), 2, {"tpu", "cpu"});
-  check_one_sentence(run({"--set", "data.text=txt"}), 2, {"txt", "text", "train.txt"});
-  check_one_sentence(run({"--set", "data.train=/no/such.csv"}), 2, {"/no/such.csv"});
-  check_one_sentence(run({"--set", "model.path=/no/model"}), 2, {"/no/model"});
+  check_fails(run({"--set", "train.optimizer.lrr=1"}), 2, {"train.optimizer.lrr", "'lr'"});
+  check_fails(run({"--set", "train.batch_size=0"}), 2, {"train.batch_size", "1"});
+  check_fails(run({"--set", "train.metric=acuracy"}), 2, {"acuracy", "accuracy"});
+  check_fails(run({"--device", "tpu"}), 2, {"tpu", "cpu"});
+  check_fails(run({"--set", "data.text=txt"}), 2, {"txt", "text", "train.txt"});
+  check_fails(run({"--set", "data.train=/no/such.csv"}), 2, {"/no/such.csv"});
+  check_fails(run({"--set", "model.path=/no/model"}), 2, {"/no/model"});
   replace_in(config, "\"batch_size\"", "\"batch_sise\"");
-  check_one_sentence(run({}), 2, {"config.json:", "batch_sise", "batch_size"});
+  check_fails(run({}), 2, {"config.json:", "batch_sise", "batch_size"});
   std::ofstream(config) << "{\"train\": ";
-  check_one_sentence(run({}), 2, {"config.json"});
+  check_fails(run({}), 2, {"config.json"});
 }
 
 TEST_CASE("cli: damaged model folders are one sentence and exit code 1") {
@@ -72,22 +72,54 @@ TEST_CASE("cli: damaged model folders are one sentence and exit code 1") {
 
   fs::copy_file(weights, dir / "whole");
   fs::resize_file(weights, fs::file_size(weights) / 2);
-  check_one_sentence(train(), 1, {"model.safetensors"});
+  check_fails(train(), 1, {"model.safetensors"});
   fs::remove(weights);
-  check_one_sentence(train(), 1, {"model.safetensors"});
+  check_fails(train(), 1, {"model.safetensors"});
   fs::copy_file(dir / "whole", weights);
 
   replace_in(dir / "model" / "config.json", "\"bert\"", "\"mamba\"");
-  check_one_sentence(train(), 1, {"mamba", "bert"});
+  check_fails(train(), 1, {"mamba", "bert"});
   replace_in(dir / "model" / "config.json", "\"mamba\"", "\"bert\"");
 
   replace_in(dir / "model" / "vocab.txt", "[UNK]", "[UNG]");
-  check_one_sentence(train(), 1, {"vocab.txt", "[UNK]"});
+  check_fails(train(), 1, {"vocab.txt", "[UNK]"});
 }
 
 TEST_CASE("cli: a stage whose forerunner has not run says which command to run") {
   TempDir dir;
   const auto config = write_tiny_experiment(dir.path());
-  check_one_sentence(test::d2dmoe({"train-sparse", "--config", config.string()}), 2, {"d2dmoe train"});
-  check_one_sentence(test::d2dmoe({"sweep-tau", "--config", config.string()}), 2, {"d2dmoe convert"});
+  check_fails(test::d2dmoe({"train-sparse", "--config", config.string()}), 2, {"d2dmoe train"});
+  check_fails(test::d2dmoe({"sweep-tau", "--config", config.string()}), 2, {"d2dmoe convert"});
+}
+
+TEST_CASE("cli: run finds what a later stage would refuse before the first one trains") {
+  TempDir dir;
+  const auto config = write_tiny_experiment(dir.path()).string();
+  std::ofstream(dir / "bad.txt") << "text;label_name\nsome words;no_such_label\n";
+  check_fails(test::d2dmoe({"run", "--config", config, "--set", "data.test=" + (dir / "bad.txt").string()}),
+              2, {"no_such_label", "bad.txt:2"});
+  check_fails(test::d2dmoe({"run", "--config", config, "--set", "convert.split.experts=7"}), 2, {"7", "8"});
+  CHECK_FALSE(fs::exists(dir / "run" / "train"));
+}
+
+TEST_CASE("cli: export replaces nothing that exists") {
+  TempDir dir;
+  fs::create_directories(dir / "keep");
+  std::ofstream(dir / "keep" / "notes.txt") << "precious";
+  fs::create_directories(dir / "converted");
+  std::ofstream(dir / "converted" / "d2dmoe.json") << "{}";
+  check_fails(test::d2dmoe({"export", (dir / "converted").string(), (dir / "keep").string()}), 2, {"keep"});
+  CHECK(fs::exists(dir / "keep" / "notes.txt"));
+}
+
+TEST_CASE("cli: predict refuses a folder as input and names the line that is not UTF-8") {
+  TempDir dir;
+  write_tiny_model(dir / "model");
+  const std::string model = (dir / "model").string();
+  check_fails(test::d2dmoe({"predict", "--model", model, dir.path().string()}), 2, {dir.path().string()});
+  const auto result = test::d2dmoe({"predict", "--model", model}, "good line\nbad \xff line\n");
+  INFO(result.err);
+  CHECK(result.code == 1);
+  CHECK(contains(result.err, "line 2"));
+  CHECK(contains(result.out, "good line"));
 }

@@ -33,7 +33,10 @@ TEST_CASE("run_folder: a new folder holds its config and can be reopened", "[io]
 
 TEST_CASE("run_folder: a changed config is told key by key", "[io]") {
   TempDir dir;
-  { const io::RunFolder run(dir / "r", kConfig); }
+  {
+    io::RunFolder run(dir / "r", kConfig);
+    run.append_metrics({{"event", "train"}, {"step", 1}});
+  }
   ordered_json changed = kConfig;
   changed["train"]["learning_rate"] = 1e-4;
   changed["taus"][1] = 0.3;
@@ -50,6 +53,15 @@ TEST_CASE("run_folder: a changed config is told key by key", "[io]") {
   CHECK_FALSE(contains(message, "epochs"));
   CHECK_THROWS_AS(io::RunFolder(dir / "r", changed), UsageError);
   CHECK(io::read_json_file(dir / "r/config.json") == kConfig);
+}
+
+TEST_CASE("run_folder: a stage that has made nothing yet takes a corrected config", "[io]") {
+  TempDir dir;
+  { const io::RunFolder run(dir / "r", kConfig); }
+  ordered_json corrected = kConfig;
+  corrected["data"]["train"] = "b.csv";
+  CHECK_NOTHROW(io::RunFolder(dir / "r", corrected));
+  CHECK(io::read_json_file(dir / "r/config.json") == corrected);
 }
 
 TEST_CASE("run_folder: order of keys and 1 against 1.0 are no change", "[io]") {

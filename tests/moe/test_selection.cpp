@@ -12,7 +12,7 @@ using namespace d2dmoe::test;
 
 namespace {
 
-/// METHOD.md §6, word by word, for one row.
+/// docs/method.md §6, word by word, for one row.
 std::vector<bool> expected(const std::vector<float>& r, const std::string& rule, double value, float floor) {
   const auto experts = static_cast<int64_t>(r.size());
   std::vector<bool> mask(r.size(), false);

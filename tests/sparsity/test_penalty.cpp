@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kDisplacement = -1.5;
 
-// METHOD.md §2 as it is written, left to PyTorch's autograd.
+// docs/method.md §2 as it is written, left to PyTorch's autograd.
 torch::Tensor plain(const std::string& name, const torch::Tensor& pre, const torch::Tensor& post) {
   const auto a = name.ends_with("_clamped") ? pre.clamp_min(kDisplacement) - kDisplacement : post;
   if (name.starts_with("l1")) return a.sum(1).mean();

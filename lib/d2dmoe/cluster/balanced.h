@@ -29,7 +29,7 @@ struct BalancedResult {
 /// Deterministic for a seed, whatever the number of threads.
 /// @param gram  [F, F] float32, symmetric: inner products of the items
 /// @throws Error  clusters does not divide F (lists the divisors near it); gram not square or not finite
-/// @ref METHOD.md §3
+/// @ref docs/method.md §3
 BalancedResult balanced_clusters(const torch::Tensor& gram, const BalancedOptions& options);
 
 }  // namespace d2dmoe::cluster

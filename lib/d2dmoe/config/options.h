@@ -9,7 +9,7 @@
 #include "d2dmoe/config/fields.h"
 
 /// The options of every stage, one struct each. A default stands here and nowhere else. Each `describe` lists
-/// the keys with their help and range (options.cpp); METHOD.md is the reference for their meaning.
+/// the keys with their help and range (options.cpp); docs/method.md is the reference for their meaning.
 namespace d2dmoe::config {
 
 /// Where the pretrained model comes from.

@@ -44,7 +44,7 @@ struct Calibration {
 /// @throws UsageError  neither budget nor max_drop; a budget below the cheapest setting, or a bound that even
 /// the
 ///                     all-experts model misses: names what can be reached
-/// @ref METHOD.md §6
+/// @ref docs/method.md §6
 Calibration calibrate(models::Model& model, const data::Dataset& validation,
                       const CalibrationOptions& options);
 

@@ -34,7 +34,7 @@ CostLedger::CostLedger(models::Model& model, const moe::Selection* selection) : 
     s.hidden = hidden;
     element_bytes_ = static_cast<double>(w.w1.element_size());
     const double perceptron = 2 * hidden * ((matrices - 1) * d_in + d_out);
-    // An attention site replaced one linear layer (METHOD.md §5); an FFN is its own dense form.
+    // An attention site replaced one linear layer (docs/method.md §5); an FFN is its own dense form.
     const bool ffn = s.id.kind == nn::SiteKind::ffn;
     s.dense_flops = ffn ? perceptron : 2 * d_in * d_out;
     s.dense_apart = ffn ? hidden * (matrices - 1) : 0;  // activation, and the product of a gated site
@@ -101,7 +101,8 @@ void CostLedger::on_routing(const nn::SiteId& site, const torch::Tensor&, const 
   s.sequence_unions += union_size(mask, sequence_of_row_, sequence_of_row_[-1].item<int64_t>() + 1);
   const int64_t groups = mask.size(0) / kGroup;
   s.groups += static_cast<double>(groups);
-  s.group_unions += mask.narrow(0, 0, groups * kGroup).view({groups, kGroup, -1}).any(1).sum().item<double>();
+  s.group_unions +=
+      mask.narrow(0, 0, groups * kGroup).view({groups, kGroup, mask.size(1)}).any(1).sum().item<double>();
 }
 
 Cost CostLedger::result() const {

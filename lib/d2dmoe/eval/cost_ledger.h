@@ -62,7 +62,7 @@ struct Cost {
 
 /// Counts FLOPs and weight bytes while a model runs. Give `&ledger` to EvaluateOptions::observers and
 /// `on_batch` to EvaluateOptions::on_batch.
-/// @ref METHOD.md §7
+/// @ref docs/method.md §7
 class CostLedger : public nn::Observer {
  public:
   /// @param model      must outlive the ledger; its sites are read now

@@ -5,6 +5,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/progress.h"
+#include "d2dmoe/core/signals.h"
 
 namespace d2dmoe::eval {
 
@@ -37,6 +38,7 @@ Predictions evaluate(models::Model& model, const data::Dataset& dataset, bool re
   std::optional<Progress> progress;
   if (!options.progress.empty()) progress.emplace(options.progress, n, "sentences");
   for (const auto& rows : data::epoch_batches(dataset, options.batch_size, /*shuffle=*/false, 0, 0)) {
+    if (stop_requested()) throw Interrupted("[evaluate] stopped; what was finished before is kept");
     const auto batch = data::collate(dataset, rows, regression).to(options.device);
     if (options.on_batch) options.on_batch(batch);
     nn::ForwardContext context(batch);

@@ -34,10 +34,13 @@ double time_ms(models::Model& model, const data::Batch& batch) {
   return 1e3 * seconds_since(start);
 }
 
-/// At most 32 batches: enough lengths to be typical, few enough to be warmed up.
+// A median of fewer pairs than this follows the noise, however long each takes.
+constexpr int64_t kFewestPairs = 11;
+
+/// At most 8 batches: enough lengths to be typical, few enough to be warmed up.
 std::vector<data::Batch> draw_batches(const data::Dataset& dataset, bool regression, int64_t size,
                                       const TimingOptions& options) {
-  constexpr size_t kBatches = 32;
+  constexpr size_t kBatches = 8;
   std::vector<data::Batch> batches;
   for (const auto& rows : data::epoch_batches(dataset, size, /*shuffle=*/true, options.seed, 0)) {
     const bool whole = static_cast<int64_t>(rows.size()) == size;
@@ -50,7 +53,7 @@ std::vector<data::Batch> draw_batches(const data::Dataset& dataset, bool regress
 
 BatchTiming time_batches(models::Model& dense, models::Model& routed, const std::vector<data::Batch>& batches,
                          const TimingOptions& options) {
-  for (size_t i = 0; i < std::min<size_t>(batches.size(), 3); ++i) {  // warm-up and validation
+  for (size_t i = 0; i < batches.size(); ++i) {  // warm-up, break-even measurements, validation
     for (auto* model : {&dense, &routed}) {
       D2D_CHECK(run(*model, batches[i]).isfinite().all().item<bool>(),
                 "[timing] '{}': its output is not finite, it is not timed",
@@ -69,7 +72,9 @@ BatchTiming time_batches(models::Model& dense, models::Model& routed, const std:
     routed_ms.push_back(dense_first ? second : first);
     ratios.push_back(routed_ms.back() / dense_ms.back());
     tokens += static_cast<double>(batch.tokens());
-    if (seconds_since(start) >= options.seconds || stop_requested()) break;
+    const bool enough =
+        seconds_since(start) >= options.seconds && i + 1 >= std::min(kFewestPairs, options.runs);
+    if (enough || stop_requested()) break;
   }
   BatchTiming t;
   t.batch = batches.front().size();

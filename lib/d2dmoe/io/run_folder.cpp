@@ -53,8 +53,17 @@ void collect_changes(const ordered_json* before, const ordered_json* now, const 
       format("{} was {}, is {}", path.empty() ? "the whole config" : path, shown(before), shown(now)));
 }
 
+/// Whether a stage has left nothing but its beginning: one that was refused (bad data, say) can be corrected.
+bool only_begun(const fs::path& dir) {
+  for (const auto& entry : fs::directory_iterator(dir)) {
+    const auto name = entry.path().filename();
+    if (name != ".lock" && name != "config.json" && name != "log.txt" && name != "tb") return false;
+  }
+  return true;
+}
+
 void check_config(const fs::path& file, const ordered_json& config) {
-  if (!fs::exists(file)) {
+  if (!fs::exists(file) || only_begun(file.parent_path())) {
     write_file(file, dump(config, 2) + "\n");
     return;
   }

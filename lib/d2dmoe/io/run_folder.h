@@ -19,7 +19,9 @@ class RunFolder {
   /// Creates or reopens the folder, takes its lock and compares `config` with the stored one.
   /// @param config  the part of the resolved config that decides this stage's result
   /// @throws Error       locked by another process; not writable
-  /// @throws UsageError  the stored config differs (the message lists the changed keys with both values)
+  /// @throws UsageError  the stored config differs (the message lists the changed keys with both values) and
+  /// the stage
+  ///                     has made something since
   RunFolder(std::filesystem::path dir, const nlohmann::ordered_json& config);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;

@@ -34,7 +34,7 @@ torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w);
 /// @param mask  [N, E] bool, same device; E divides F
 /// @return      [N, D_out]
 /// @throws Error  shapes, dtypes or devices that do not fit
-/// @ref METHOD.md §1, §6
+/// @ref docs/method.md §1, §6
 torch::Tensor expert_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
 /// expert_mlp in ATen operations, one gather per expert: differentiable, any device, any floating dtype

@@ -63,10 +63,11 @@ void set_labels(nlohmann::ordered_json& config, const LoadOptions& options, cons
 }
 
 int64_t Model::num_labels() const {
-  return static_cast<int64_t>(label_names().size());
+  return static_cast<int64_t>(read_labels(config_, "config.json").size());
 }
 
 std::vector<std::string> Model::label_names() const {
+  if (config_.value("problem_type", nlohmann::ordered_json()) == "regression") return {};
   return read_labels(config_, "config.json");
 }
 

@@ -60,7 +60,7 @@ class Model : public torch::nn::Module {
   const HfLayout& hf() const { return hf_; }
   std::string family() const { return config_.value("model_type", ""); }
   int64_t num_labels() const;
-  std::vector<std::string> label_names() const;  ///< from id2label
+  std::vector<std::string> label_names() const;  ///< from id2label; empty for regression
 
  protected:
   nlohmann::ordered_json config_;

@@ -197,6 +197,8 @@ void export_dense(const fs::path& from, const fs::path& to, bool original_order)
   D2D_CHECK(is_converted(from), "[export] '{}': has no d2dmoe.json, it is dense already", from);
   D2D_CHECK(!fs::exists(to) || !fs::equivalent(from, to),
             "[export] '{}': must be another folder than the source", to);
+  D2D_CHECK_USAGE(!fs::exists(to) || (fs::is_directory(to) && fs::is_empty(to)),
+                  "[export] '{}': exists already and would be replaced. Hint: give a new folder", to);
   auto model = load_any(io::HfFolder(from));
   for (auto* site : model->sites()) {
     const auto layer = site->layer();  // keeps the experts alive while they are replaced

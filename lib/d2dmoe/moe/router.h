@@ -8,7 +8,7 @@ namespace d2dmoe::moe {
 
 /// Predicts the L2 norm of every expert's output: D -> width -> E without biases, ReLU between, absolute
 /// value at the end (depth 1: one linear layer). Parameters: weight0 [width, D], weight1 [E, width], …
-/// @ref METHOD.md §4
+/// @ref docs/method.md §4
 class Router : public torch::nn::Module {
  public:
   /// Weights start uniform in ±1/sqrt(fan in), as torch's linear layers do.

@@ -9,7 +9,7 @@
 namespace d2dmoe::moe {
 namespace {
 
-// Adam's usual constants (METHOD.md §4 gives the learning rate only).
+// Adam's usual constants (docs/method.md §4 gives the learning rate only).
 constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
 
 }  // namespace

@@ -16,7 +16,7 @@ struct CapturedNormMass {
 };
 
 /// How well a router predicts, on rows that it was not trained on.
-/// @ref METHOD.md §4 (a), (b)
+/// @ref docs/method.md §4 (a), (b)
 struct RouterQuality {
   double mse = 0;
   double mse_of_mean = 0;  ///< of predicting each expert's mean

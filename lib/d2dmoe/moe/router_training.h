@@ -38,7 +38,7 @@ struct RouterResult {
 /// "epoch", "sites": [{"site", "mse", "mse_mean"}]}, losses in the divided unit, mse in the norms' own.
 /// @throws Interrupted  a stop was asked for; the state is saved
 /// @throws Error        a loss became NaN: names the step and the site
-/// @ref METHOD.md §4
+/// @ref docs/method.md §4
 std::vector<RouterResult> train_routers(const RouterJob& job);
 
 }  // namespace d2dmoe::moe

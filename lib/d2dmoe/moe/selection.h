@@ -8,7 +8,7 @@
 namespace d2dmoe::moe {
 
 /// A selection rule with its parameter.
-/// @ref METHOD.md §6
+/// @ref docs/method.md §6
 struct Selection {
   std::string rule = "dynamic_k";  ///< a name of config::kRules
   double value = 0;                ///< tau (dynamic_k), p (cumulative), k (top_k)

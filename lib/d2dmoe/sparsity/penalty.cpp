@@ -11,7 +11,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr double kEpsilon = 1e-15;  // METHOD.md §2
+constexpr double kEpsilon = 1e-15;  // docs/method.md §2
 
 // Mean over rows of l1^2 / l2sq. The closed gradient needs the two sums of each row and the activations
 // themselves, which the graph holds anyway: nothing of size [N, F] is kept besides.

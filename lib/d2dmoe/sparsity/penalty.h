@@ -15,7 +15,7 @@ namespace d2dmoe::sparsity {
 /// @param pre, post     [N, F] before and after the activation
 /// @param displacement  d of the clamped penalties
 /// @return              scalar float32; 0 with zero gradient for all-zero rows
-/// @ref METHOD.md §2
+/// @ref docs/method.md §2
 torch::Tensor penalty(const std::string& name, const torch::Tensor& pre, const torch::Tensor& post,
                       double displacement);
 

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/hash.h"
 #include "d2dmoe/core/log.h"
 
 namespace d2dmoe::stages {
@@ -125,8 +126,13 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
   const Json all = config::to_json(experiment.options);
   const Start start = start_of(experiment.options, stage);
   Json kept = {{"stage", stage}, {"seed", all.at("seed")}};
-  kept["start_folder"] =
-      recorded_path(start_folder(experiment, start.option, start.before), experiment.options.run.output_dir);
+  const fs::path folder = start_folder(experiment, start.option, start.before);
+  kept["start_folder"] = recorded_path(folder, experiment.options.run.output_dir);
+  // A forerunner that was made again makes this stage's result stale.
+  kept["start_weights_sha256"] = io::HfFolder(folder).weights_hash();
+  if (const fs::path routers = folder / "routers.safetensors"; fs::exists(routers)) {
+    kept["start_routers_sha256"] = sha256_file(routers);
+  }
   kept["data"] = all.at("data");
   if (stage != "sweep_tau") kept["data"].erase("test");
   kept[stage] = all.at(stage);

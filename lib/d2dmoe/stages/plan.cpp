@@ -157,11 +157,11 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
 
 std::string plan_text(const Json& plan) {
   std::string text =
-      format("model       {} ({}), {} parameters\nmachine     {:.0f} GFLOP/s float32 matrix product\n",
+      format("model        {} ({}), {} parameters\nmachine      {:.0f} GFLOP/s float32 matrix product\n",
              plan.at("model").get<std::string>(), plan.at("family").get<std::string>(),
              count_text(plan.at("parameters")), plan.at("measured_gflops").get<double>());
   for (const auto& [stage, entry] : plan.at("stages").items()) {
-    text += format("{:<12}about {} and {} of memory, into {}", stage, duration_text(entry.at("seconds")),
+    text += format("{:<13}about {} and {} of memory, into {}", stage, duration_text(entry.at("seconds")),
                    bytes_text(entry.at("memory_bytes")), entry.at("folder").get<std::string>());
     if (entry.contains("steps")) text += format("; {} steps", entry.at("steps").get<int64_t>());
     if (entry.contains("sites")) text += format("; {} sites", entry.at("sites").size());

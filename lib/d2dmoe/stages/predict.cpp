@@ -9,6 +9,7 @@
 #include "d2dmoe/eval/predict.h"
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/stages/selection_request.h"
+#include "d2dmoe/tokenizer/unicode.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -18,6 +19,10 @@ using Json = nlohmann::ordered_json;
 eval::PredictText parse_line(std::string line, const std::string& separator, const std::string& origin,
                              int64_t number) {
   if (!line.empty() && line.back() == '\r') line.pop_back();
+  const size_t bad = tokenizer::find_invalid_utf8(line);
+  D2D_CHECK(bad == std::string::npos,
+            "[predict] '{}' line {}: byte {} is not UTF-8. Hint: convert the file, for example with iconv",
+            origin, number, bad + 1);
   if (separator.empty()) return {std::move(line), std::nullopt};
   const size_t cut = line.find(separator);
   D2D_CHECK(cut != std::string::npos, "[predict] '{}' line {}: no pair separator '{}' in it", origin, number,
@@ -82,7 +87,7 @@ void predict(const PredictRequest& request, std::istream& in, const std::string&
     try {
       texts.push_back(parse_line(std::move(line), request.pair_separator, origin, ++number));
     } catch (const Error&) {
-      flush();
+      if (!texts.empty()) flush();  // the lines before it are answered
       throw;
     }
     if (texts.size() >= chunk || in.rdbuf()->in_avail() == 0) flush();

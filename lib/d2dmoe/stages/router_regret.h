@@ -18,7 +18,7 @@ struct Regret {
 /// executes the same share.
 /// @param dataset  held-out sentences; the first few hundred are used
 /// @param metric   of config::kMetrics
-/// @ref METHOD.md §4 (c)
+/// @ref docs/method.md §4 (c)
 std::vector<Regret> router_regret(models::Model& model, const data::Dataset& dataset, bool regression,
                                   const std::string& metric, uint64_t seed, torch::Device device);
 

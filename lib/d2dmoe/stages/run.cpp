@@ -1,11 +1,13 @@
 #include "d2dmoe/stages/run.h"
 
-#include "d2dmoe/core/error.h"
+#include <algorithm>
+
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/report/html_report.h"
 #include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/plan.h"
 #include "d2dmoe/stages/stages.h"
 #include "d2dmoe/stages/summary.h"
 
@@ -18,6 +20,12 @@ struct NamedStage {
 };
 constexpr NamedStage kStages[] = {
     {"train", train}, {"train_sparse", train_sparse}, {"convert", convert}, {"sweep_tau", sweep_tau}};
+
+bool finished(const config::LoadedExperiment& experiment, const std::vector<std::string>& order) {
+  return std::all_of(order.begin(), order.end(), [&](const std::string& stage) {
+    return std::filesystem::exists(stage_dir(experiment, stage) / "result.json");
+  });
+}
 
 }  // namespace
 
@@ -41,6 +49,10 @@ nlohmann::ordered_json run(const config::LoadedExperiment& experiment) {
   D2D_CHECK_USAGE(!order.empty(),
                   "[run] '{}': the config holds none of train, train_sparse, convert, sweep_tau",
                   experiment.file);
+  if (!finished(experiment, order)) {
+    // Whatever a later stage would refuse is found before the first one trains.
+    log::info("plan\n{}", plan_text(plan(experiment, order)));
+  }
   nlohmann::ordered_json results;
   for (const std::string& stage : order) {
     log::info("stage {}", stage);

@@ -7,8 +7,8 @@
 #include "d2dmoe/config/experiment.h"
 
 /// The stages of an experiment: each reads a model folder and the config, and writes its run folder
-/// <output_dir>/<stage> (train, train_sparse, convert, sweep_tau). A finished stage is not run again; a killed one
-/// goes on. The result is what mark_done stored.
+/// <output_dir>/<stage> (train, train_sparse, convert, sweep_tau). A finished stage is not run again; a
+/// killed one goes on. The result is what mark_done stored.
 namespace d2dmoe::stages {
 
 nlohmann::ordered_json train(const config::LoadedExperiment& experiment);

@@ -148,6 +148,12 @@ eval::Setting setting_of(const Json& calibrated) {
   return setting;
 }
 
+void stop_if_requested() {
+  if (stop_requested()) {
+    throw Interrupted("[sweep-tau] stopped: finished points are kept, the same command goes on");
+  }
+}
+
 Json measured_points(const Task& task, const eval::Sweep& sweep, const std::vector<double>& values,
                      const fs::path& dir) {
   PointsFile file(dir / "points.jsonl");
@@ -158,11 +164,10 @@ Json measured_points(const Task& task, const eval::Sweep& sweep, const std::vect
       points.push_back(*done);
       continue;
     }
-    if (stop_requested()) {
-      throw Interrupted("[sweep-tau] stopped: finished points are kept, the same command goes on");
-    }
+    stop_if_requested();
     Json point = {{"rule", selection.rule}, {"value", selection.value}, {"floor", selection.floor}};
     point.update(sweep.measure(eval::uniform_setting(*task.routed, selection)));
+    stop_if_requested();  // its timing was cut short
     file.append(point);
     log::info("{}", eval::point_line(point));
     points.push_back(std::move(point));
@@ -253,6 +258,7 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
     log::info("sweep_tau is finished already: {}", run.dir());
     return run.result();
   }
+  const RunLog run_log(run);
   std::vector<std::string> splits{options.split};
   if (options.split != "validation") splits.emplace_back("validation");
   const auto inputs = open_inputs(experiment, converted, splits);

@@ -8,8 +8,8 @@
 
 namespace d2dmoe::train {
 
-/// The weight alpha(t) of the sparsity penalty, and which validations may become the kept model. METHOD.md
-/// §2.
+/// The weight alpha(t) of the sparsity penalty, and which validations may become the kept model.
+/// docs/method.md §2.
 ///
 /// `constant`, `linear` and `warmup` are functions of the step. `auto` steers:
 /// - `target_sparsity`: at a hundred points of the run the share of zeros is compared with a path that leads,
