@@ -19,7 +19,7 @@ using Json = nlohmann::ordered_json;
 eval::PredictText parse_line(std::string line, const std::string& separator, const std::string& origin,
                              int64_t number) {
   if (!line.empty() && line.back() == '\r') line.pop_back();
-  const size_t bad = tokenizer::find_invalid_utf8(line);
+  const size_t bad = tokenizer::unicode::find_invalid_utf8(line);
   D2D_CHECK(bad == std::string::npos,
             "[predict] '{}' line {}: byte {} is not UTF-8. Hint: convert the file, for example with iconv",
             origin, number, bad + 1);
