@@ -2,8 +2,10 @@
 include(CMakePackageConfigHelpers)
 
 get_property(d2dmoe_rooms GLOBAL PROPERTY D2DMOE_ROOMS)
-install(TARGETS d2dmoe d2dmoe_library ${d2dmoe_rooms} EXPORT d2dmoeTargets
-  RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS d2dmoe RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+set_target_properties(d2dmoe_library PROPERTIES EXPORT_NAME d2dmoe)  # used as d2dmoe::d2dmoe
+install(TARGETS d2dmoe_library ${d2dmoe_rooms} EXPORT d2dmoeTargets
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/lib/d2dmoe" "${PROJECT_BINARY_DIR}/generated/d2dmoe"
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/d2dmoe)

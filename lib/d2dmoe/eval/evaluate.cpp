@@ -38,7 +38,8 @@ Predictions evaluate(models::Model& model, const data::Dataset& dataset, bool re
   std::optional<Progress> progress;
   if (!options.progress.empty()) progress.emplace(options.progress, n, "sentences");
   for (const auto& rows : data::epoch_batches(dataset, options.batch_size, /*shuffle=*/false, 0, 0)) {
-    if (stop_requested()) throw Interrupted("[evaluate] stopped; what was finished before is kept");
+    if (stop_requested())
+      throw Interrupted("[evaluate] stopped: what was finished before is kept, the same command goes on");
     const auto batch = data::collate(dataset, rows, regression).to(options.device);
     if (options.on_batch) options.on_batch(batch);
     nn::ForwardContext context(batch);
