@@ -32,7 +32,7 @@ struct BatchTiming {
 };
 
 /// Times two models on the same batches of real sentences, alternating in this process: warm-up, then pairs
-/// of runs (who goes first alternates too) until `runs` or `seconds` is reached.
+/// of runs (who goes first alternates too) until `runs` is reached, or `seconds` with at least 11 pairs.
 /// @throws Error  a model's output is not finite: wrong results are not timed
 /// @ref docs/method.md §8
 std::vector<BatchTiming> compare_times(models::Model& dense, models::Model& routed,
