@@ -8,6 +8,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -15,9 +16,21 @@ import tempfile
 
 tidy, build, everything = sys.argv[1], pathlib.Path(sys.argv[2]), "--tidy-all" in sys.argv
 root = pathlib.Path(__file__).resolve().parent.parent
+
+
+def entries():
+    """The compile commands, with each file of a unity build under its own name."""
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        file = pathlib.Path(entry["file"])
+        if "Unity" not in file.parts:
+            yield entry, file
+            continue
+        for part in re.findall(r'#include "(.+\.cpp)"', file.read_text()):
+            yield dict(entry, file=part, command=entry["command"].replace(str(file), part)), pathlib.Path(part)
+
+
 chosen = []
-for entry in json.loads((build / "compile_commands.json").read_text()):
-    file = pathlib.Path(entry["file"])
+for entry, file in entries():
     if not file.is_relative_to(root) or file.is_relative_to(root / "build") or file.suffix != ".cpp":
         continue
     if "/torch/include" in entry["command"] and not everything:
@@ -31,7 +44,7 @@ for entry in json.loads((build / "compile_commands.json").read_text()):
         if word == "-include":
             drop = True
             continue
-        if word in ("-Winvalid-pch", "-fopenmp"):
+        if word in ("-Winvalid-pch", "-fopenmp", "-Werror", "-Wno-restrict"):
             continue
         flags.append(word)
     entry["command"] = shlex.join(flags)
@@ -45,6 +58,8 @@ with tempfile.TemporaryDirectory() as folder:
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(check, chosen))
+if not chosen:
+    sys.exit(f"error: {build}/compile_commands.json names none of our sources")
 failed = [r for r in results if r.returncode != 0]
 for result in failed:
     print(result.stdout + result.stderr, file=sys.stderr)

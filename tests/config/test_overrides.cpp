@@ -17,7 +17,7 @@ Experiment with(const std::vector<std::string>& overrides) {
   return load_experiment("", overrides).options;
 }
 
-std::string refused(const std::string& text) {
+std::string refused_override(const std::string& text) {
   INFO(text);
   CHECK_THROWS_AS(with({text}), UsageError);
   return message_of([&] { with({text}); });
@@ -63,16 +63,16 @@ TEST_CASE("overrides: whole objects, and site names with dots") {
 }
 
 TEST_CASE("overrides: errors name the option") {
-  CHECK(refused("train.optimizer.lrr=1") ==
+  CHECK(refused_override("train.optimizer.lrr=1") ==
         "[config] --set train.optimizer.lrr=1: 'train.optimizer.lrr' is not a key. Hint: did you mean 'lr'?");
-  CHECK(contains(refused("seed"), "--set 'seed': must be path=value"));
-  CHECK(contains(refused("=1"), "must be path=value"));
-  CHECK(contains(refused("threads=-1"), "--set threads=-1: 'threads' is -1, must be at least 0"));
-  CHECK(contains(refused("train.epochs=nan"), "'train.epochs' is \"nan\", must be a number"));
-  CHECK(contains(refused("train.epochs="), "must be a number"));
-  CHECK(contains(refused("seed.x=1"), "'seed' is {\"x\":1}, must be a whole number"));
-  CHECK(contains(refused("train.=1"), "is not a key"));
-  CHECK(contains(refused("data.text=\xff"), "is not UTF-8"));
-  CHECK(contains(refused("convert.router={\"width\":1,\"width\":2}"), "width"));
-  CHECK(contains(refused("device=gpu"), "--set device=gpu: 'device' is \"gpu\""));
+  CHECK(contains(refused_override("seed"), "--set 'seed': must be path=value"));
+  CHECK(contains(refused_override("=1"), "must be path=value"));
+  CHECK(contains(refused_override("threads=-1"), "--set threads=-1: 'threads' is -1, must be at least 0"));
+  CHECK(contains(refused_override("train.epochs=nan"), "'train.epochs' is \"nan\", must be a number"));
+  CHECK(contains(refused_override("train.epochs="), "must be a number"));
+  CHECK(contains(refused_override("seed.x=1"), "'seed' is {\"x\":1}, must be a whole number"));
+  CHECK(contains(refused_override("train.=1"), "is not a key"));
+  CHECK(contains(refused_override("data.text=\xff"), "is not UTF-8"));
+  CHECK(contains(refused_override("convert.router={\"width\":1,\"width\":2}"), "width"));
+  CHECK(contains(refused_override("device=gpu"), "--set device=gpu: 'device' is \"gpu\""));
 }

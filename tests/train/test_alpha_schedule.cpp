@@ -8,7 +8,7 @@ using namespace d2dmoe::test;
 
 namespace {
 
-config::PenaltyOptions options_of(const std::string& schedule) {
+config::PenaltyOptions schedule_options(const std::string& schedule) {
   config::PenaltyOptions options;
   options.alpha = 0.5;
   options.schedule = schedule;
@@ -28,29 +28,29 @@ struct SlowModel {
 }  // namespace
 
 TEST_CASE("alpha: fixed schedules") {
-  const train::AlphaSchedule constant(options_of("constant"), 100, true);
+  const train::AlphaSchedule constant(schedule_options("constant"), 100, true);
   CHECK(constant.at(0) == 0.5);
-  const train::AlphaSchedule linear(options_of("linear"), 100, true);
+  const train::AlphaSchedule linear(schedule_options("linear"), 100, true);
   CHECK(linear.at(0) == 0);
   CHECK(linear.at(50) == Approx(0.25));
-  const train::AlphaSchedule warmup(options_of("warmup"), 100, true);
+  const train::AlphaSchedule warmup(schedule_options("warmup"), 100, true);
   CHECK(warmup.at(25) == Approx(0.25));
   CHECK(warmup.at(50) == 0.5);
   CHECK(warmup.at(99) == 0.5);
 }
 
 TEST_CASE("alpha: validations before full alpha are second choice") {
-  const train::AlphaSchedule warmup(options_of("warmup"), 100, true);
+  const train::AlphaSchedule warmup(schedule_options("warmup"), 100, true);
   CHECK(warmup.rank(60, 0.9, 0.80) > warmup.rank(40, 0.5, 0.95));
   CHECK(warmup.rank(80, 0.9, 0.90) > warmup.rank(60, 0.95, 0.80));
-  const train::AlphaSchedule lower(options_of("constant"), 100, false);  // a loss
+  const train::AlphaSchedule lower(schedule_options("constant"), 100, false);  // a loss
   CHECK(lower.rank(1, 0, 0.2) > lower.rank(2, 0, 0.3));
 }
 
 TEST_CASE("alpha: auto steers slow models to their target sparsity") {
   for (const double gain : {1.0, 30.0, 1000.0}) {
     for (const double target : {0.8, 0.95}) {
-      auto options = options_of("auto");
+      auto options = schedule_options("auto");
       options.alpha = 0.1;
       options.target_sparsity = target;
       const int64_t total = 750;
@@ -70,7 +70,7 @@ TEST_CASE("alpha: auto steers slow models to their target sparsity") {
 }
 
 TEST_CASE("alpha: auto raises while the metric holds and backs off when it falls") {
-  auto options = options_of("auto");
+  auto options = schedule_options("auto");
   options.max_metric_drop = 1.0;
   train::AlphaSchedule alpha(options, 1000, true);
   CHECK(alpha.wants_metric());
@@ -88,7 +88,7 @@ TEST_CASE("alpha: auto raises while the metric holds and backs off when it falls
 }
 
 TEST_CASE("alpha: the state of a steered schedule goes on where it was") {
-  auto options = options_of("auto");
+  auto options = schedule_options("auto");
   options.target_sparsity = 0.9;
   options.max_metric_drop = 0.5;
   train::AlphaSchedule whole(options, 500, true), second(options, 500, true);
@@ -103,8 +103,8 @@ TEST_CASE("alpha: the state of a steered schedule goes on where it was") {
 }
 
 TEST_CASE("alpha: goals and schedule must fit") {
-  CHECK(contains(message_of([] { train::AlphaSchedule(options_of("auto"), 10, true); }), "needs a goal"));
-  auto options = options_of("constant");
+  CHECK(contains(message_of([] { train::AlphaSchedule(schedule_options("auto"), 10, true); }), "needs a goal"));
+  auto options = schedule_options("constant");
   options.target_sparsity = 0.9;
   CHECK(contains(message_of([&] { train::AlphaSchedule(options, 10, true); }), "target_sparsity"));
 }

@@ -4,7 +4,7 @@
 namespace d2dmoe::models {
 namespace {
 
-std::shared_ptr<Model> build(const ConfigReader& config, const LoadOptions& options) {
+std::shared_ptr<Model> build_bert(const ConfigReader& config, const LoadOptions& options) {
   const auto spec = read_bert_spec(config, options);
   auto names = bert_encoder_names("bert.");
   names.push_back({"head.dense.*", "bert.pooler.dense.*", false, /*optional=*/true});
@@ -20,7 +20,7 @@ std::shared_ptr<Model> build(const ConfigReader& config, const LoadOptions& opti
 }  // namespace
 
 const Family& bert_family() {
-  static const Family family{"bert", {"Bert"}, build};
+  static const Family family{"bert", {"Bert"}, build_bert};
   return family;
 }
 

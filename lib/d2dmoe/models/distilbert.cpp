@@ -47,7 +47,7 @@ std::vector<HfName> name_table() {
   };
 }
 
-std::shared_ptr<Model> build(const ConfigReader& config, const LoadOptions& options) {
+std::shared_ptr<Model> build_distilbert(const ConfigReader& config, const LoadOptions& options) {
   const auto spec = read_spec(config, options);
   HfLayout hf{.architecture = "DistilBertForSequenceClassification",
               .prefix = "distilbert.",
@@ -60,7 +60,7 @@ std::shared_ptr<Model> build(const ConfigReader& config, const LoadOptions& opti
 }  // namespace
 
 const Family& distilbert_family() {
-  static const Family family{"distilbert", {"DistilBert"}, build};
+  static const Family family{"distilbert", {"DistilBert"}, build_distilbert};
   return family;
 }
 

@@ -5,7 +5,7 @@
 namespace d2dmoe::models {
 namespace {
 
-std::shared_ptr<Model> build(const ConfigReader& config, const LoadOptions& options) {
+std::shared_ptr<Model> build_roberta(const ConfigReader& config, const LoadOptions& options) {
   auto spec = read_bert_spec(config, options);
   // Row padding_idx belongs to padding, and the rows before it were never trained: text begins behind them.
   spec.position_offset = config.integer_or("pad_token_id", 1, 0, kMaxVocab) + 1;
@@ -27,7 +27,7 @@ std::shared_ptr<Model> build(const ConfigReader& config, const LoadOptions& opti
 }  // namespace
 
 const Family& roberta_family() {
-  static const Family family{"roberta", {"Roberta"}, build};
+  static const Family family{"roberta", {"Roberta"}, build_roberta};
   return family;
 }
 

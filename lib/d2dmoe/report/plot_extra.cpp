@@ -8,7 +8,7 @@
 namespace d2dmoe::report {
 namespace {
 
-constexpr double kTitleSize = 15, kTextSize = 12;
+constexpr double kHeadingSize = 15, kLabelSize = 12;
 constexpr double kRow = 22;
 constexpr size_t kMostCells = 256;  // per row: below this a cell has fewer than three pixels
 
@@ -19,7 +19,7 @@ std::string value_text(double value, Unit unit) {
 
 double label_width(const std::vector<std::string>& names) {
   double width = 0;
-  for (const std::string& name : names) width = std::max(width, text_width(name, kTextSize));
+  for (const std::string& name : names) width = std::max(width, text_width(name, kLabelSize));
   return width + 10;
 }
 
@@ -56,7 +56,7 @@ double height_for_rows(size_t rows) {
 }
 
 void draw(Canvas& canvas, const Heatmap& map, const Rect& area) {
-  canvas.text({area.x, area.y + 16}, map.title, {kTitleSize, kInk, Anchor::start, true});
+  canvas.text({area.x, area.y + 16}, map.title, {kHeadingSize, kInk, Anchor::start, true});
   double largest = 0;
   for (const auto& row : map.values) {
     for (const double value : row) {
@@ -66,7 +66,7 @@ void draw(Canvas& canvas, const Heatmap& map, const Rect& area) {
   const double left = area.x + label_width(map.rows), width = area.right() - left, top = area.y + 32;
   for (size_t r = 0; r < std::min(map.rows.size(), map.values.size()); ++r) {
     const double y = top + kRow * static_cast<double>(r);
-    canvas.text({left - 8, y + kRow / 2 + 3}, map.rows[r], {kTextSize, kMuted, Anchor::end});
+    canvas.text({left - 8, y + kRow / 2 + 3}, map.rows[r], {kLabelSize, kMuted, Anchor::end});
     const std::vector<double> row = thinned(map.values[r]);
     const double cell = width / static_cast<double>(std::max<size_t>(1, row.size()));
     for (size_t c = 0; c < row.size(); ++c) {
@@ -77,18 +77,18 @@ void draw(Canvas& canvas, const Heatmap& map, const Rect& area) {
     }
   }
   const double below = top + kRow * static_cast<double>(map.rows.size()) + 16;
-  canvas.text({left, below}, map.x_title, {kTextSize, kInk});
+  canvas.text({left, below}, map.x_title, {kLabelSize, kInk});
   const double scale = 120, right = area.right();
   const std::string most = value_text(largest, map.unit);
-  const double bar = right - text_width(most, kTextSize) - 6 - scale;
+  const double bar = right - text_width(most, kLabelSize) - 6 - scale;
   for (int i = 0; i < 24; ++i)
     canvas.rect({bar + scale / 24 * i, below - 10, scale / 24 + 0.4, 12}, heat(i / 23.0));
-  canvas.text({bar - 6, below}, "0", {kTextSize, kMuted, Anchor::end});
-  canvas.text({right, below}, most, {kTextSize, kMuted, Anchor::end});
+  canvas.text({bar - 6, below}, "0", {kLabelSize, kMuted, Anchor::end});
+  canvas.text({right, below}, most, {kLabelSize, kMuted, Anchor::end});
 }
 
 void draw(Canvas& canvas, const BarChart& bars, const Rect& area) {
-  canvas.text({area.x, area.y + 16}, bars.title, {kTitleSize, kInk, Anchor::start, true});
+  canvas.text({area.x, area.y + 16}, bars.title, {kHeadingSize, kInk, Anchor::start, true});
   double low = INFINITY, high = 0;
   for (const double value : bars.values) {
     if (!std::isfinite(value) || (bars.log && value <= 0)) continue;
@@ -105,17 +105,17 @@ void draw(Canvas& canvas, const BarChart& bars, const Rect& area) {
   for (const Tick& tick : axis.ticks()) {
     const double x = left + width * axis.share(tick.value);
     canvas.line({x, top}, {x, bottom}, {kGrid, 1, {}});
-    canvas.text({x, bottom + 14}, tick.label, {kTextSize, kMuted, Anchor::middle});
+    canvas.text({x, bottom + 14}, tick.label, {kLabelSize, kMuted, Anchor::middle});
   }
   for (size_t r = 0; r < rows; ++r) {
     const double y = top + kRow * static_cast<double>(r), value = bars.values[r];
-    canvas.text({left - 8, y + kRow / 2 + 3}, bars.names[r], {kTextSize, kMuted, Anchor::end});
+    canvas.text({left - 8, y + kRow / 2 + 3}, bars.names[r], {kLabelSize, kMuted, Anchor::end});
     const bool shown = std::isfinite(value) && (!bars.log || value > 0);
     const double length = shown ? width * std::clamp(axis.share(value), 0.0, 1.0) : 0;
     canvas.rect({left, y + 2, length, kRow - 7}, palette(0));
-    canvas.text({left + length + 6, y + kRow / 2 + 3}, value_text(value, bars.unit), {kTextSize});
+    canvas.text({left + length + 6, y + kRow / 2 + 3}, value_text(value, bars.unit), {kLabelSize});
   }
-  canvas.text({left, bottom + 34}, bars.x_title, {kTextSize, kInk});
+  canvas.text({left, bottom + 34}, bars.x_title, {kLabelSize, kInk});
 }
 
 }  // namespace d2dmoe::report
