@@ -56,8 +56,8 @@ TEST_CASE("json: empty, cut, binary and wrongly encoded texts are refused", "[io
 
 TEST_CASE("json: deep nesting is refused, not followed", "[io]") {
   CHECK(parse_error_of(std::string(256, '[') + std::string(256, ']')) == "");
-  CHECK(
-      contains(parse_error_of(std::string(257, '[') + std::string(257, ']')), "nested more than 256 levels deep"));
+  CHECK(contains(parse_error_of(std::string(257, '[') + std::string(257, ']')),
+                 "nested more than 256 levels deep"));
   std::string objects;
   for (int i = 0; i < 1'000'000; ++i) objects += "{\"a\":";
   CHECK(contains(parse_error_of(objects), "nested more than 256"));

@@ -103,7 +103,8 @@ TEST_CASE("alpha: the state of a steered schedule goes on where it was") {
 }
 
 TEST_CASE("alpha: goals and schedule must fit") {
-  CHECK(contains(message_of([] { train::AlphaSchedule(schedule_options("auto"), 10, true); }), "needs a goal"));
+  CHECK(
+      contains(message_of([] { train::AlphaSchedule(schedule_options("auto"), 10, true); }), "needs a goal"));
   auto options = schedule_options("constant");
   options.target_sparsity = 0.9;
   CHECK(contains(message_of([&] { train::AlphaSchedule(options, 10, true); }), "target_sparsity"));
