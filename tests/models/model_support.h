@@ -39,9 +39,25 @@ inline data::Batch random_batch(std::vector<int64_t> lengths, int64_t vocab = 10
                     std::move(lengths));
 }
 
-/// One batch of a golden file, as scripts/golden/models.py packs it.
+/// @param pixels  [B, C, H, W]
+inline data::Batch image_batch(const models::Model& model, const torch::Tensor& pixels) {
+  data::Batch batch;
+  batch.pixels = pixels;
+  const auto grid = model.image_geometry().value().grid(pixels.size(2), pixels.size(3));
+  batch.lengths.assign(static_cast<size_t>(pixels.size(0)), grid.tokens());
+  return batch;
+}
+
+/// One batch of a golden file, as scripts/golden/models.py and vision.py pack it.
 inline data::Batch golden_batch(io::SafetensorsFile& file, const std::string& name) {
   const auto lengths = file.tensor(name + ".lengths").clone();
+  if (file.entries().count(name + ".pixels") == 1) {
+    data::Batch batch;
+    batch.pixels = file.tensor(name + ".pixels").clone();
+    batch.lengths.assign(lengths.data_ptr<int64_t>(), lengths.data_ptr<int64_t>() + lengths.numel());
+    batch.labels = file.tensor(name + ".labels").clone();
+    return batch;
+  }
   auto batch = make_batch(file.tensor(name + ".token_ids").clone(), file.tensor(name + ".type_ids").clone(),
                           {lengths.data_ptr<int64_t>(), lengths.data_ptr<int64_t>() + lengths.numel()});
   batch.labels = file.tensor(name + ".labels").clone();

@@ -10,7 +10,9 @@ constexpr double kLogitTolerance = 1e-4;
 
 const std::vector<std::string> kModels = {"bert-gelu",         "bert-relu-bf16", "bert-gelu-new-fp16",
                                           "bert-silu-sharded", "bert-legacy",    "bert-regression",
-                                          "roberta",           "distilbert"};
+                                          "roberta",           "distilbert",     "vit-gelu",
+                                          "vit-grey-no-bias",  "vit-oblong",     "vit-silu-bf16",
+                                          "vit-pooler",        "deit",           "deit-teacher"};
 
 std::vector<std::string> batches_of(io::SafetensorsFile& file) {
   std::vector<std::string> names;
@@ -62,19 +64,25 @@ TEST_CASE("models: a bare encoder with a given head has transformers' logits", "
   models::LoadOptions options;
   options.num_labels = 3;
   options.fresh_head = true;
-  auto model = load_golden_model("bert-bare", options);
-  const auto head = io::SafetensorsFile::open(model_dir("bert-bare") / "head.safetensors");
-  {
-    const torch::NoGradGuard no_grad;
-    auto parameters = model->named_parameters();
-    parameters["head.output.weight"].copy_(head->tensor("classifier.weight"));
-    parameters["head.output.bias"].copy_(head->tensor("classifier.bias"));
+  const std::pair<const char*, std::string> cases[] = {{"bert-bare", "head.output."},
+                                                       {"vit-bare", "head.0."}};
+  for (const auto& [name, output] : cases) {
+    INFO(name);
+    auto model = load_golden_model(name, options);
+    const auto head = io::SafetensorsFile::open(model_dir(name) / "head.safetensors");
+    {
+      const torch::NoGradGuard no_grad;
+      auto parameters = model->named_parameters();
+      parameters[output + "weight"].copy_(head->tensor("classifier.weight"));
+      parameters[output + "bias"].copy_(head->tensor("classifier.bias"));
+    }
+    check_logits(*model, *io::SafetensorsFile::open(model_dir(name) / "golden.safetensors"));
   }
-  check_logits(*model, *io::SafetensorsFile::open(model_dir("bert-bare") / "golden.safetensors"));
 }
 
 TEST_CASE("models: loss and every parameter's gradient equal PyTorch's", "[golden]") {
-  for (const std::string name : {"bert-gelu", "bert-regression", "roberta", "distilbert"}) {
+  for (const std::string name : {"bert-gelu", "bert-regression", "roberta", "distilbert", "vit-gelu",
+                                 "vit-grey-no-bias", "deit", "deit-teacher"}) {
     INFO(name);
     auto model = load_golden_model(name);
     const auto file = io::SafetensorsFile::open(model_dir(name) / "golden.safetensors");
@@ -96,7 +104,7 @@ TEST_CASE("models: loss and every parameter's gradient equal PyTorch's", "[golde
 }
 
 TEST_CASE("models: ten steps of training equal PyTorch's", "[golden]") {
-  for (const std::string name : {"bert-gelu", "roberta", "distilbert"}) {
+  for (const std::string name : {"bert-gelu", "roberta", "distilbert", "vit-gelu", "deit-teacher"}) {
     INFO(name);
     auto model = load_golden_model(name);
     const auto file = io::SafetensorsFile::open(model_dir(name) / "golden.safetensors");

@@ -7,7 +7,8 @@ using namespace d2dmoe::test;
 
 TEST_CASE("saving: a saved folder loads with the same weights, names and logits") {
   const torch::NoGradGuard no_grad;
-  for (const std::string name : {"bert-gelu", "bert-regression", "roberta", "distilbert"}) {
+  for (const std::string name : {"bert-gelu", "bert-regression", "roberta", "distilbert", "vit-gelu",
+                                 "vit-grey-no-bias", "vit-oblong", "deit", "deit-teacher"}) {
     INFO(name);
     auto model = load_golden_model(name);
     const TempDir dir;
@@ -22,8 +23,8 @@ TEST_CASE("saving: a saved folder loads with the same weights, names and logits"
     }
     auto again = models::load_model(io::HfFolder(dir.path()));
     again->eval();
-    torch::manual_seed(11);
-    const auto batch = random_batch({4, 9});
+    const auto file = io::SafetensorsFile::open(model_dir(name) / "golden.safetensors");
+    const auto batch = golden_batch(*file, "mixed");
     CHECK(torch::equal(run(*again, batch), run(*model, batch)));
     CHECK(again->config() == model->config());
   }
@@ -55,4 +56,26 @@ TEST_CASE("saving: tensors are the parameters in the checkpoint's layout") {
   CHECK(w2.is_contiguous());
   CHECK(torch::equal(w2, model->sites()[0]->layer()->weights().w2t.t()));
   CHECK(tensors.size() == model->parameters().size());
+}
+
+// Not a test of its own: what scripts/golden/check_saved.py loads with transformers.
+TEST_CASE("saving: folders for check_saved.py", "[.][saved]") {
+  const char* out = std::getenv("D2DMOE_SAVED");
+  REQUIRE(out != nullptr);
+  const torch::NoGradGuard no_grad;
+  for (const std::string name : {"bert-gelu", "roberta", "distilbert", "vit-gelu", "vit-grey-no-bias",
+                                 "vit-oblong", "deit", "deit-teacher"}) {
+    auto model = load_golden_model(name);
+    const auto dir = std::filesystem::path(out) / name;
+    std::filesystem::create_directories(dir);
+    models::save_model(*model, dir);
+    const auto file = io::SafetensorsFile::open(model_dir(name) / "golden.safetensors");
+    auto batch = golden_batch(*file, "mixed");
+    if (batch.type_ids.defined()) batch.type_ids.zero_();
+    const auto input = batch.pixels.defined() ? batch.pixels : batch.token_ids;
+    io::write_safetensors(dir / "logits.safetensors",
+                          {{batch.pixels.defined() ? "pixels" : "token_ids", input},
+                           {"lengths", torch::tensor(batch.lengths)},
+                           {"logits", run(*model, batch)}});
+  }
 }

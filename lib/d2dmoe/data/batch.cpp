@@ -4,11 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/data/dataset.h"
 
 namespace d2dmoe::data {
+
+int64_t Batch::tokens() const {
+  return std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+}
 
 int64_t Batch::padded_tokens() const {
   return lengths.empty() ? 0 : size() * *std::max_element(lengths.begin(), lengths.end());
@@ -16,10 +21,8 @@ int64_t Batch::padded_tokens() const {
 
 Batch Batch::to(torch::Device device) const {
   Batch out = *this;
-  out.token_ids = token_ids.to(device);
-  out.type_ids = type_ids.to(device);
-  out.positions = positions.to(device);
-  if (labels.defined()) out.labels = labels.to(device);
+  for (auto* tensor : {&out.token_ids, &out.type_ids, &out.positions, &out.pixels, &out.labels})
+    if (tensor->defined()) *tensor = tensor->to(device);
   return out;
 }
 

@@ -49,6 +49,24 @@ int64_t ConfigReader::integer_or(const std::string& key, int64_t fallback, int64
   return number;
 }
 
+std::pair<int64_t, int64_t> ConfigReader::size_pair_or(const std::string& key, int64_t fallback,
+                                                       int64_t max) const {
+  const auto* value = find(key);
+  if (value == nullptr) return {fallback, fallback};
+  const auto fits = [max](const nlohmann::ordered_json& entry) {
+    bool ok = false;
+    const int64_t number = whole_number(entry, ok);
+    return ok && number >= 1 && number <= max ? number : 0;
+  };
+  const bool list = value->is_array() && value->size() == 2;
+  const int64_t first = fits(list ? value->at(0) : *value), second = fits(list ? value->at(1) : *value);
+  D2D_CHECK(first > 0 && second > 0,
+            "[model config] '{}': key '{}': got {}, must be a whole number from 1 to {} or a list of two "
+            "(height, width)",
+            origin_, key, value->dump(), max);
+  return {first, second};
+}
+
 double ConfigReader::number_or(const std::string& key, double fallback, double min, double end) const {
   const auto* value = find(key);
   if (value == nullptr) return fallback;

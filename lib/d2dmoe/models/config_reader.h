@@ -17,6 +17,8 @@ class ConfigReader {
   /// A required whole number from 1 to `max`.
   int64_t size(const std::string& key, int64_t max) const;
   int64_t integer_or(const std::string& key, int64_t fallback, int64_t min, int64_t max) const;
+  /// A whole number, taken twice, or a list of two: [height, width]. Each from 1 to `max`.
+  std::pair<int64_t, int64_t> size_pair_or(const std::string& key, int64_t fallback, int64_t max) const;
   /// A number from `min` up to, but without, `end`.
   double number_or(const std::string& key, double fallback, double min, double end) const;
   std::string text_or(const std::string& key, const std::string& fallback) const;

@@ -8,14 +8,6 @@
 namespace d2dmoe::models {
 namespace {
 
-// A named group of sub-modules without a forward of its own.
-struct Group : torch::nn::Module {
-  template <class Layer, class... Args>
-  std::shared_ptr<Layer> add(const char* name, Args... args) {
-    return register_module(name, std::make_shared<Layer>(args...));
-  }
-};
-
 void check_ids(const char* what, const torch::Tensor& ids, int64_t rows) {
   const auto [lowest, highest] = ids.aminmax();
   const int64_t low = lowest.item<int64_t>(), high = highest.item<int64_t>();
@@ -53,25 +45,27 @@ EncoderClassifier::EncoderClassifier(const EncoderSpec& spec, HfLayout hf, nlohm
     : spec_(spec) {
   config_ = std::move(config);
   hf_ = std::move(hf);
-  auto embeddings = register_module("embeddings", std::make_shared<Group>());
+  auto embeddings = register_module("embeddings", std::make_shared<nn::Group>());
   words_ = embeddings->add<nn::Embedding>("words", spec.vocab, spec.dim);
   positions_ = embeddings->add<nn::Embedding>("positions", spec.positions, spec.dim);
   if (spec.type_vocab > 0) types_ = embeddings->add<nn::Embedding>("types", spec.type_vocab, spec.dim);
   embedding_norm_ = embeddings->add<nn::LayerNorm>("norm", spec.dim, spec.layer_norm_eps);
 
-  auto layers = register_module("layers", std::make_shared<Group>());
+  auto layers = register_module("layers", std::make_shared<nn::Group>());
   for (int64_t i = 0; i < spec.layers; ++i)
     layers_.push_back(layers->add<EncoderLayer>(std::to_string(i).c_str(), spec, i));
 
-  auto head = register_module("head", std::make_shared<Group>());
+  auto head = register_module("head", std::make_shared<nn::Group>());
   head_dense_ = head->add<nn::Linear>("dense", spec.dim, spec.dim);
   head_output_ = head->add<nn::Linear>("output", spec.dim, spec.classes);
 }
 
 void EncoderClassifier::check(const data::Batch& batch, const nn::SequenceLayout& layout) const {
   D2D_CHECK(layout.size() >= 1, "[model] batch: got no sequence, must be at least one");
-  D2D_CHECK(layout.tokens() == batch.tokens(), "[model] batch: got {} token ids, the lengths add up to {}",
-            batch.tokens(), layout.tokens());
+  D2D_CHECK(batch.token_ids.defined(), "[model] batch: got images, this model reads texts");
+  D2D_CHECK(layout.tokens() == batch.token_ids.size(0),
+            "[model] batch: got {} token ids, the lengths add up to {}", batch.token_ids.size(0),
+            layout.tokens());
   D2D_CHECK(layout.longest() <= max_length(),
             "[model] sequence: got {} tokens, the position table allows {}. Hint: lower data.max_length",
             layout.longest(), max_length());

@@ -11,8 +11,8 @@
 namespace d2dmoe::models {
 namespace {
 
-std::array<const Family*, 3> families() {
-  return {&bert_family(), &distilbert_family(), &roberta_family()};
+std::array<const Family*, 5> families() {
+  return {&bert_family(), &deit_family(), &distilbert_family(), &roberta_family(), &vit_family()};
 }
 
 // By model_type; where a config has none, by the name of its class.

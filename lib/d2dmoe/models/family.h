@@ -18,8 +18,10 @@ struct Family {
 };
 
 const Family& bert_family();
+const Family& deit_family();
 const Family& distilbert_family();
 const Family& roberta_family();
+const Family& vit_family();
 
 /// Writes a table of names out in full: an entry with "{}" stands for one per layer, one that ends in "*" for
 /// weight and bias.

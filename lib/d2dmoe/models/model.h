@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "d2dmoe/data/batch.h"
+#include "d2dmoe/data/image_geometry.h"
 #include "d2dmoe/io/hf_folder.h"
 #include "d2dmoe/nn/feed_forward.h"
 
@@ -51,8 +52,11 @@ class Model : public torch::nn::Module {
   /// Every site, in the order of the forward pass; index i has id().index == i.
   virtual std::vector<nn::Site*> sites() = 0;
   virtual std::vector<CostPart> cost_parts() const = 0;
-  /// Longest sequence that the position table allows.
+  /// Longest sequence that the position table allows; vision models: that it was made for, and larger images
+  /// are longer.
   virtual int64_t max_length() const = 0;
+  /// The images that a vision model takes and the grid of its patches; nothing for models of text.
+  virtual std::optional<data::ImageGeometry> image_geometry() const { return std::nullopt; }
 
   /// config.json as read, with what training changed (hidden_act, id2label, num_labels, problem_type).
   nlohmann::ordered_json& config() { return config_; }

@@ -78,16 +78,17 @@ torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch
   return unpad_rows(mixed.transpose(1, 2).reshape({layout.size() * layout.longest(), v.size(1)}), layout);
 }
 
-SelfAttention::SelfAttention(int64_t dim, int64_t heads, double dropout) : heads_(heads), dropout_(dropout) {
+SelfAttention::SelfAttention(int64_t dim, int64_t heads, double dropout, bool qkv_bias)
+    : heads_(heads), dropout_(dropout) {
   D2D_CHECK(heads >= 1 && dim % heads == 0, "[attention] heads: got {}, must divide the width {}", heads,
             dim);
-  const auto projection = [&](const char* name) {
-    return register_module(name, std::make_shared<Linear>(dim, dim));
+  const auto projection = [&](const char* name, bool bias) {
+    return register_module(name, std::make_shared<Linear>(dim, dim, bias));
   };
-  q_ = projection("q");
-  k_ = projection("k");
-  v_ = projection("v");
-  o_ = projection("o");
+  q_ = projection("q", qkv_bias);
+  k_ = projection("k", qkv_bias);
+  v_ = projection("v", qkv_bias);
+  o_ = projection("o", true);
 }
 
 torch::Tensor SelfAttention::forward(const torch::Tensor& x, const ForwardContext& ctx) const {

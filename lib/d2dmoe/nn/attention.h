@@ -27,8 +27,9 @@ class SelfAttention : public torch::nn::Module {
   /// @param dim      D
   /// @param heads    H, divides D
   /// @param dropout  of the attention weights, in training
+  /// @param qkv_bias whether q, k and v have a bias; o always has
   /// @throws Error   H does not divide D
-  SelfAttention(int64_t dim, int64_t heads, double dropout);
+  SelfAttention(int64_t dim, int64_t heads, double dropout, bool qkv_bias = true);
   /// @param x  [N, D]
   /// @return   [N, D]
   torch::Tensor forward(const torch::Tensor& x, const ForwardContext& ctx) const;

@@ -71,7 +71,7 @@ class SequenceLayout {
 
 /// Travels with a forward pass: the sequence boundaries, the selection rule in force, and who watches.
 struct ForwardContext {
-  explicit ForwardContext(const data::Batch& batch) : layout(batch.lengths, batch.token_ids.device()) {}
+  explicit ForwardContext(const data::Batch& batch) : layout(batch.lengths, batch.device()) {}
 
   SequenceLayout layout;
   const moe::Selection* selection =

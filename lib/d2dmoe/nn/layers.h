@@ -7,6 +7,14 @@
 
 namespace d2dmoe::nn {
 
+/// A named group of sub-modules without a forward of its own.
+struct Group : torch::nn::Module {
+  template <class Layer, class... Args>
+  std::shared_ptr<Layer> add(const char* name, Args... args) {
+    return register_module(name, std::make_shared<Layer>(args...));
+  }
+};
+
 /// The small layers that every family is made of. Their parameters carry PyTorch's names and layouts and hold
 /// no values until loaded or initialised (initialise()).
 
