@@ -17,6 +17,31 @@ void ModelOptions::describe(Fields& f) {
         "Hugging Face folder of the pretrained model: config.json, safetensors, tokenizer files.");
 }
 
+void ImageOptions::describe(Fields& f) {
+  f.add("check", check,
+        "Decode every image once at the start and leave broken ones out; false: a broken image is an error "
+        "when "
+        "its turn comes.");
+  f.add("max_broken", max_broken, "Broken images of a split that are named and left out; more are an error.")
+      .range(0, kMany);
+  f.add("threads", threads, "Threads that decode ahead of the model; 0 = one per core.").range(0, 1024);
+  f.add("crop_scale", crop_scale,
+        "Training: smallest and largest area of the random crop, as shares of the image; [1, 1] = no random "
+        "crop.")
+      .length(2)
+      .range(0.0001, 1);
+  f.add("crop_ratio", crop_ratio, "Training: smallest and largest width / height of the random crop.")
+      .length(2)
+      .range(0.01, 100);
+  f.add("flip", flip, "Training: probability of mirroring an image left to right.").range(0, 1);
+  f.add("mixup", mixup, "Training: a of the Beta(a, a) share at which two images are blended; 0 = off.")
+      .range(0, 100);
+  f.add("cutmix", cutmix,
+        "Training: a of the Beta(a, a) share at which a box of one image replaces another's; 0 = off. With "
+        "mixup, each image gets one of both.")
+      .range(0, 100);
+}
+
 void DataOptions::describe(Fields& f) {
   f.add("train", train, "File with the training split.");
   f.add("validation", validation, "File with the validation split; empty = validation_share of train.");

@@ -18,6 +18,21 @@ struct ModelOptions {
   void describe(Fields& f);
 };
 
+/// Images: how they are read, and how training changes them at random.
+struct ImageOptions {
+  bool check = true;        ///< decode every image once at the start, so that broken ones are known
+  int64_t max_broken = 10;  ///< per split; more are an error
+  int64_t threads = 0;      ///< that decode ahead of the model; 0 = one per core
+  std::vector<double> crop_scale = {1, 1};           ///< area of the random crop, as a share of the image
+  std::vector<double> crop_ratio = {0.75, 4.0 / 3};  ///< its width / height
+  double flip = 0;                                   ///< probability
+  double mixup = 0, cutmix = 0;                      ///< a of Beta(a, a); 0 = off
+  /// Whether training crops, flips or mixes at all.
+  bool crops() const { return crop_scale != std::vector<double>{1, 1}; }
+  bool mixes() const { return mixup > 0 || cutmix > 0; }
+  void describe(Fields& f);
+};
+
 /// A table of labelled texts.
 struct DataOptions {
   std::string train, validation, test;  ///< files; empty = none
