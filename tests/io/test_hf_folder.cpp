@@ -115,12 +115,14 @@ TEST_CASE("hf_folder: a broken shard is named when it is first used", "[io]") {
 
 TEST_CASE("hf_folder: the tokenizer's files are copied", "[io]") {
   TempDir dir;
-  for (const char* name : {"vocab.txt", "tokenizer.json", "merges.txt", "model.safetensors", "notes.txt"}) {
+  for (const char* name : {"vocab.txt", "tokenizer.json", "merges.txt", "preprocessor_config.json",
+                           "model.safetensors", "notes.txt"}) {
     io::write_file(dir / "from" / name, name);
   }
   fs::create_directories(dir / "to");
   io::copy_tokenizer_files(dir / "from", dir / "to");
-  CHECK(names_in(dir / "to") == std::vector<std::string>{"merges.txt", "tokenizer.json", "vocab.txt"});
+  CHECK(names_in(dir / "to") ==
+        std::vector<std::string>{"merges.txt", "preprocessor_config.json", "tokenizer.json", "vocab.txt"});
   CHECK(io::read_file(dir / "to/vocab.txt") == "vocab.txt");
   CHECK_NOTHROW(io::copy_tokenizer_files(dir / "from", dir / "from"));
 }

@@ -23,7 +23,8 @@ constexpr const char* kTokenizerFiles[] = {"vocab.txt",
                                            "tokenizer.model",
                                            "sentencepiece.bpe.model",
                                            "spiece.model",
-                                           "chat_template.jinja"};
+                                           "chat_template.jinja",
+                                           "preprocessor_config.json"};
 
 void check_folder(const fs::path& dir) {
   D2D_CHECK(

@@ -42,8 +42,8 @@ class HfFolder {
   std::map<std::string, std::shared_ptr<SafetensorsFile>> open_;
 };
 
-/// Copies the tokenizer files (vocab.txt, tokenizer.json, tokenizer_config.json, …) of one model folder to
-/// another.
+/// Copies the tokenizer files (vocab.txt, tokenizer.json, tokenizer_config.json, …) and those of the image
+/// processor (preprocessor_config.json) of one model folder to another.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace d2dmoe::io
