@@ -14,4 +14,5 @@ configure_package_config_file(cmake/d2dmoeConfig.cmake.in "${PROJECT_BINARY_DIR}
   INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/d2dmoeConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/d2dmoeConfig.cmake" "${PROJECT_BINARY_DIR}/d2dmoeConfigVersion.cmake"
-  cmake/LibTorch.cmake cmake/FindUtf8proc.cmake cmake/FindCairo.cmake DESTINATION ${package_dir})
+  cmake/LibTorch.cmake cmake/FindUtf8proc.cmake cmake/FindPcre2.cmake
+  cmake/FindSentencePiece.cmake cmake/FindCairo.cmake DESTINATION ${package_dir})

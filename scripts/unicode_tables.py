@@ -39,9 +39,33 @@ def print_table(name, comment, rows):
     print(line + f"\n}};\nconst size_t {name}Size = std::size({name});")
 
 
-def matching(regex):
-    split = pre_tokenizers.Split(Regex(regex), "isolated")
-    return ranges(c for c in CODE_POINTS if len(split.pre_tokenize_str("!" + chr(c) + "!")) == 3)
+CATEGORIES = ("Cn Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co").split()
+
+
+def category_table():
+    """Runs of code points at equal steps (1 or 2) of one category, as the regular expressions know it."""
+    text = "".join(map(chr, CODE_POINTS))
+    rows = []
+    for number, name in enumerate(CATEGORIES[1:], 1):
+        matches = pre_tokenizers.Split(Regex(rf"\p{{{name}}}"), "removed", invert=True)
+        points = [ord(piece) for piece, _ in matches.pre_tokenize_str(text)]
+        start = len(rows)
+        for c in points:
+            last = rows[-1] if len(rows) > start else None
+            if last and c - last[1] in (1, 2) and last[2] in (0, c - last[1]):
+                last[1], last[2] = c, c - last[1]
+            else:
+                rows.append([c, c, 0, number])
+    return [[first, last, step or 1, number] for first, last, step, number in rows]
+
+
+def composition_parts():
+    """(code points that decompose, marks that move in front of U+0345), as the normalizers know them."""
+    nfd, nfkd = normalizers.NFD(), normalizers.NFKD()
+    decomposes = ranges(c for c in CODE_POINTS if nfkd.normalize_str(chr(c)) != chr(c))
+    moves = ranges(c for c in CODE_POINTS
+                   if nfkd.normalize_str(chr(c)) == chr(c) and nfd.normalize_str("a\u0345" + chr(c))[1:] == chr(c) + "\u0345")
+    return decomposes, moves
 
 
 def lowercase_table():
@@ -71,16 +95,27 @@ print_table("kNonspacingMark", "What strip_accents drops after decomposition (ca
 print_table("kPunctuation", "What stands alone in BertPreTokenizer.",
             ranges(c for c in CODE_POINTS
                    if [p for p, _ in punctuation.pre_tokenize_str("a" + chr(c) + "b")] == ["a", chr(c), "b"]))
-print_table("kLetter", r"\p{L} of the regular expressions.", matching(r"\p{L}"))
-print_table("kNumber", r"\p{N} of the regular expressions.", matching(r"\p{N}"))
-print("\n/// Runs of capital letters: first, last, step, and what leads to the small letter (modulo 2^32).")
-print("const LowercaseRun kLowercase[] = {")
-line = "   "
-for row in lowercase_table():
-    item = " {" + ", ".join(f"0x{v:X}" for v in row) + "},"
-    if len(line) + len(item) > 110:
-        print(line)
-        line = "   "
-    line += item
-print(line + "\n};\nconst size_t kLowercaseSize = std::size(kLowercase);")
+stripped = normalizers.StripAccents()
+print_table("kCombiningMark", "What the StripAccents normalizer drops.",
+            ranges(c for c in CODE_POINTS if stripped.normalize_str("a" + chr(c) + "b") == "ab"))
+decomposes, moves = composition_parts()
+print_table("kDecomposes", "What NFKD changes.", decomposes)
+print_table("kMoves", "Marks with a combining class between 1 and 239.", moves)
+
+
+def print_runs(name, comment, rows):
+    print(f"\n/// {comment}\nconst CodePointRun {name}[] = {{")
+    line = "   "
+    for row in rows:
+        item = " {" + ", ".join(f"0x{v:X}" if v > 9 else str(v) for v in row) + "},"
+        if len(line) + len(item) > 110:
+            print(line)
+            line = "   "
+        line += item
+    print(line + f"\n}};\nconst size_t {name}Size = std::size({name});")
+
+
+print_runs("kLowercase", "Capital letters: first, last, step, and what leads to the small letter (modulo 2^32).",
+           lowercase_table())
+print_runs("kCategory", "General categories: first, last, step, number in unicode::Category.", category_table())
 print("\n}  // namespace d2dmoe::tokenizer::tables")

@@ -27,6 +27,9 @@ class NumberTokenizer : public tokenizer::Tokenizer {
   std::string token(int64_t id) const override { return std::string("t").append(std::to_string(id)); }
   int64_t vocab_size() const override { return 60; }
   int64_t pad_id() const override { return 0; }
+  std::unique_ptr<tokenizer::StreamDecoder> start_decoding(bool) const override { return nullptr; }
+  bool is_special(int64_t) const override { return false; }
+  tokenizer::SpecialIds special_ids() const override { return {}; }
 
  private:
   static void add(std::string_view text, int64_t type, tokenizer::Encoding& out) {

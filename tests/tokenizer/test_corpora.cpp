@@ -38,16 +38,17 @@ std::vector<std::string> carer() {
   return texts;
 }
 
-fs::path sst2_dir() {
-  const char* from_environment = std::getenv("D2DMOE_SST2");
-  const fs::path dir = from_environment ? fs::path(from_environment) : fs::path("../shared/data/sst2");
-  return fs::exists(dir / "train_full.tsv") ? dir : fs::path();
+// A folder of $D2DMOE_DATA (sst2, tokenizers), empty when there is none.
+fs::path data_dir(const char* name) {
+  const char* data = std::getenv("D2DMOE_DATA");
+  const fs::path dir = data ? fs::path(data) / name : fs::path();
+  return data && fs::exists(dir) ? dir : fs::path();
 }
 
 std::vector<std::string> sst2() {
   std::vector<std::string> texts;
   for (const char* split : {"train_full", "dev", "test-labeled"}) {
-    add_texts(sst2_dir() / (std::string(split) + ".tsv"), '\t', texts);
+    add_texts(data_dir("sst2") / (std::string(split) + ".tsv"), '\t', texts);
   }
   return texts;
 }
@@ -86,13 +87,15 @@ TEST_CASE("tokenizer: all of CARER and SST-2 with MiniLM's WordPiece", "[golden]
   const auto t = tokenizer::load_tokenizer(minilm_dir());
   CHECK(t->vocab_size() == 30522);
   CHECK(ids_hash(*t, carer()) == expected("minilm", "carer"));
-  if (skip(sst2_dir().empty(), "SST-2 (../shared/data/sst2 or $D2DMOE_SST2)")) return;
+  if (skip(data_dir("sst2").empty(), "SST-2 ($D2DMOE_DATA/sst2)")) return;
   CHECK(ids_hash(*t, sst2()) == expected("minilm", "sst2"));
 }
 
 TEST_CASE("tokenizer: all of CARER and SST-2 with GPT-2's vocabulary", "[golden]") {
-  const fs::path dir = "../shared/data/tokenizers";
-  if (skip(!fs::exists(dir / "gpt2_vocab.json") || sst2_dir().empty(), "GPT-2's vocabulary or SST-2")) return;
+  const fs::path dir = data_dir("tokenizers");
+  if (skip(dir.empty() || data_dir("sst2").empty(),
+           "GPT-2's vocabulary or SST-2 ($D2DMOE_DATA/tokenizers, sst2)"))
+    return;
   tokenizer::ByteLevelOptions options;
   options.cls_token = options.sep_token = "<|endoftext|>";
   const auto t =

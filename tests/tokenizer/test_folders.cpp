@@ -94,6 +94,77 @@ TEST_CASE("tokenizer folder: a special token's flags, and additional special tok
   CHECK(tokens(*load_tokenizer(dir.path()), "a  <mask>bing") == "<s> a <mask> b ing </s>");
 }
 
+TEST_CASE("tokenizer folder: GPT-2's and Qwen2's vocab.json add no special tokens") {
+  const auto gpt2 = io::read_json_file(golden("tokenizer/causal/gpt2.json"))["model"];
+  const auto qwen2 = io::read_json_file(golden("tokenizer/causal/qwen2.json"))["model"];
+  const auto write = [](const nlohmann::ordered_json& model, const TempDir& dir) {
+    auto vocab = model["vocab"];
+    vocab["<|endoftext|>"] = vocab.size();
+    put(dir, "vocab.json", vocab.dump());
+    std::string merges = "#version: 0.2\n";
+    for (const auto& merge : model["merges"])
+      merges.append(merge[0].get<std::string>()).append(" ").append(merge[1].get<std::string>()).append("\n");
+    put(dir, "merges.txt", merges);
+  };
+  const auto agrees = [](const tokenizer::Tokenizer& t, const char* name) {
+    for (const auto& golden_case :
+         io::read_json_file(golden("tokenizer/causal/causal.json"))["cases"][name]["texts"]) {
+      const auto text = golden_case[0].get<std::string>();
+      if (text.find('<') == text.npos) CHECK(ids(t, text) == golden_case[1].get<Ids>());
+    }
+  };
+  TempDir dir, other;
+  write(gpt2, dir);
+  const auto plain = load_tokenizer(dir.path());  // nothing says what it is: the vocabulary has no <s>
+  agrees(*plain, "gpt2");
+  CHECK(plain->token(*plain->special_ids().eos) == "<|endoftext|>");
+  CHECK(ids(*plain, "a<|endoftext|>").back() == *plain->special_ids().eos);
+  CHECK(plain->decode(ids(*plain, "a<|endoftext|>b"), true) == "ab");
+  put(dir, "tokenizer_config.json", R"({"tokenizer_class": "GPT2TokenizerFast", "add_bos_token": true})");
+  CHECK(load_tokenizer(dir.path())->adds_bos());
+  write(qwen2, other);
+  put(other, "config.json", R"({"model_type": "qwen2"})");
+  agrees(*load_tokenizer(other.path()), "qwen2");
+}
+
+TEST_CASE("tokenizer folder: tokenizer.model is the last choice, with tokenizer_config.json's flags") {
+  TempDir dir;
+  fs::copy_file(golden("tokenizer/causal/bpe.model"), dir / "tokenizer.model");
+  CHECK(tokens(*load_tokenizer(dir.path()), "i feel") == "<s> ▁i ▁feel");
+  put(dir, "tokenizer_config.json", R"({"add_bos_token": false, "add_eos_token": true, "added_tokens_decoder":
+      {"700": {"content": "<new>", "special": true}}})");
+  const auto t = load_tokenizer(dir.path());
+  CHECK(tokens(*t, "i<new>feel") == "▁i <new> ▁feel </s>");
+  CHECK(t->vocab_size() == 701);
+  CHECK(t->decode(ids(*t, "i<new>"), true) == "i");
+  TempDir both;
+  fs::copy_file(dir / "tokenizer.model", both / "tokenizer.model");
+  copy("wordpiece", {"vocab.txt"}, both);
+  CHECK(tokens(*load_tokenizer(both.path()), "feeling") == "[CLS] feeling [SEP]");
+}
+
+TEST_CASE("tokenizer folder: special tokens that tokenizer.json lacks come from the other files") {
+  TempDir dir;
+  put(dir, "tokenizer.json",
+      R"({"model": {"type": "BPE", "vocab": {"a": 0, "<e>": 1, "<b>": 2}, "merges": []}})");
+  CHECK(tokens(*load_tokenizer(dir.path()), "a<e>") == "a");
+  CHECK(!load_tokenizer(dir.path())->special_ids().eos);
+  put(dir, "special_tokens_map.json",
+      R"({"eos_token": "<e>", "bos_token": {"content": "<b>", "rstrip": true}})");
+  put(dir, "tokenizer_config.json",
+      R"({"added_tokens_decoder": {"3": {"content": "<x>", "special": false}}})");
+  const auto t = load_tokenizer(dir.path());
+  CHECK(ids(*t, "a<e><b> a<x>") == Ids{0, 1, 2, 0, 3});
+  CHECK(t->special_ids().eos == 1);
+  CHECK(t->special_ids().bos == 2);
+  CHECK(t->is_special(1));
+  CHECK(!t->is_special(3));
+  put(dir, "special_tokens_map.json", "{}");
+  put(dir, "config.json", R"({"eos_token_id": [1, 2], "bos_token_id": 0})");
+  CHECK(load_tokenizer(dir.path())->special_ids().eos == 1);
+  CHECK(load_tokenizer(dir.path())->special_ids().bos == 0);
+}
+
 TEST_CASE("tokenizer folder: nothing there") {
   TempDir dir;
   const auto message = message_of([&] { load_tokenizer(dir.path()); });

@@ -2,6 +2,7 @@
 
 #include "d2dmoe/core/hash.h"
 #include "d2dmoe/io/json_file.h"
+#include "d2dmoe/tokenizer/components.h"
 #include "d2dmoe/tokenizer/normalizer.h"
 #include "d2dmoe/tokenizer/pre_tokenizer.h"
 #include "d2dmoe/tokenizer/unicode.h"
@@ -15,9 +16,8 @@ namespace {
 
 // Compares the hashes per block of 4096 code points of "A" + c + "e\u0301b".
 template <class Step>
-void check_blocks(const char* name, Step&& step) {
-  const auto blocks = io::read_json_file(golden("tokenizer/unicode.json"))[name];
-  REQUIRE(blocks.size() == 19);
+void check_blocks(const char* name, Step&& step, const nlohmann::ordered_json& blocks) {
+  REQUIRE(blocks.size() >= 19);
   for (const auto& [block, hash] : blocks.items()) {
     const auto first = static_cast<char32_t>(std::stoul(block, nullptr, 16) << 12);
     std::string lines;
@@ -32,11 +32,16 @@ void check_blocks(const char* name, Step&& step) {
   }
 }
 
+template <class Step>
+void check_blocks(const char* name, Step&& step) {
+  check_blocks(name, step, io::read_json_file(golden("tokenizer/unicode.json"))[name]);
+}
+
 std::string pieces_of(const tokenizer::PreTokenizer& pre_tokenizer, const std::string& text) {
-  std::vector<std::string> pieces;
-  pre_tokenizer.split(text, pieces);
+  std::vector<tokenizer::TextPiece> pieces;
+  pre_tokenizer.split(text, true, pieces);
   std::string out;
-  for (size_t i = 0; i < pieces.size(); ++i) out.append(i ? "|" : "").append(pieces[i]);
+  for (size_t i = 0; i < pieces.size(); ++i) out.append(i ? "|" : "").append(pieces[i].text);
   return out;
 }
 
@@ -58,6 +63,37 @@ TEST_CASE("unicode: every code point is cut into words as the tokenizers library
   const tokenizer::ByteLevel byte_level({false, true});
   check_blocks("bert_words", [&](const std::string& text) { return pieces_of(words, text); });
   check_blocks("byte_level", [&](const std::string& text) { return pieces_of(byte_level, text); });
+}
+
+TEST_CASE("unicode: every code point through each normalizer and pre-tokenizer of tokenizer.json",
+          "[golden]") {
+  const std::string origin = "t.json";
+  const tokenizer::Overrides overrides;
+  const tokenizer::Context context{origin, overrides};
+  const auto hashes = io::read_json_file(golden("tokenizer/causal/causal.json"))["unicode"];
+  const auto json = [](const std::string& type, const char* more = "") {
+    return tokenizer::Json::parse(R"({"type": ")" + type + "\"" + more + "}");
+  };
+  for (const char* type : {"NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Nmt", "Lowercase"}) {
+    const auto normalizer = tokenizer::make_normalizer(json(type), context);
+    check_blocks(
+        type, [&](const std::string& text) { return normalized(*normalizer, text); }, hashes[type]);
+  }
+  for (const char* type : {"Digits", "Punctuation", "Whitespace"}) {
+    const auto step = tokenizer::make_pre_tokenizer(json(type, R"(, "individual_digits": true)"), context);
+    check_blocks(
+        type, [&](const std::string& text) { return pieces_of(*step, text); }, hashes[type]);
+  }
+  const auto split = [&](const char* name, const std::string& regex) {
+    const tokenizer::Split step(tokenizer::Pattern(tokenizer::Regex(regex, origin)), {});
+    check_blocks(
+        name, [&](const std::string& text) { return pieces_of(step, text); }, hashes[name]);
+  };
+  for (const char* family : {"llama3", "gpt4o"}) {
+    const auto document = io::read_json_file(golden("tokenizer/causal") / (std::string(family) + ".json"));
+    split(family, document["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"].get<std::string>());
+  }
+  split("classes", R"(\w+|[^\S\n]|[\W\d])");
 }
 
 TEST_CASE("unicode: invalid UTF-8 is found at its byte") {

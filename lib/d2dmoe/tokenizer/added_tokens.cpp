@@ -40,7 +40,7 @@ size_t blanks_behind(std::string_view text, size_t start) {
 AddedTokenFinder::AddedTokenFinder(const std::vector<AddedToken>& tokens, const Normalizer* normalizer) {
   for (AddedToken token : tokens) {
     if (normalizer) normalizer->normalize(token.content);
-    if (token.content.empty()) continue;
+    if (token.content.empty() || !token.in_text) continue;
     by_first_byte_[static_cast<unsigned char>(token.content[0])].push_back(std::move(token));
     any_ = true;
   }

@@ -19,7 +19,18 @@ struct AddedToken {
   bool lstrip = false;       ///< takes the white space before it along
   bool rstrip = false;       ///< takes the white space behind it along
   bool normalized = false;   ///< looked for in the normalised text, with its own text normalised
+  bool special = false;      ///< decoding may leave it out
+  bool in_text = true;       ///< false: never found in a text, only special
 };
+
+/// A special token without flags.
+inline AddedToken special_token(std::string content, int64_t id) {
+  AddedToken token;
+  token.content = std::move(content);
+  token.id = id;
+  token.special = true;
+  return token;
+}
 
 /// Finds the leftmost, and there the longest, of a set of tokens in a text.
 class AddedTokenFinder {

@@ -1,21 +1,9 @@
-#include <array>
-
+#include "d2dmoe/tokenizer/byte_alphabet.h"
 #include "d2dmoe/tokenizer/pre_tokenizer.h"
 #include "d2dmoe/tokenizer/unicode.h"
 
 namespace d2dmoe::tokenizer {
 namespace {
-
-// GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the others for U+0100, U+0101, …
-std::array<std::string, 256> make_alphabet() {
-  std::array<std::string, 256> alphabet;
-  char32_t extra = 0x100;
-  for (char32_t byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-    unicode::append(alphabet[byte], printable ? byte : extra++);
-  }
-  return alphabet;
-}
 
 enum class Kind { letter, number, blank, other };
 
@@ -60,8 +48,7 @@ size_t match_end(std::string_view text, size_t start) {
 
 }  // namespace
 
-void ByteLevel::split(std::string_view text, std::vector<std::string>& pieces) const {
-  static const std::array<std::string, 256> alphabet = make_alphabet();
+void ByteLevel::split(std::string_view text, bool at_start, std::vector<TextPiece>& pieces) const {
   std::string prefixed;
   if (options_.add_prefix_space && !text.starts_with(' ')) {
     prefixed.reserve(text.size() + 1);
@@ -71,8 +58,7 @@ void ByteLevel::split(std::string_view text, std::vector<std::string>& pieces) c
   }
   for (size_t start = 0; start < text.size();) {
     const size_t end = options_.use_regex ? match_end(text, start) : text.size();
-    std::string& piece = pieces.emplace_back();
-    for (const char c : text.substr(start, end - start)) piece += alphabet[static_cast<unsigned char>(c)];
+    pieces.push_back({to_byte_alphabet(text.substr(start, end - start)), at_start && start == 0});
     start = end;
   }
 }

@@ -30,6 +30,18 @@ Bpe::Merges read_merges(std::string_view text, const std::string& origin) {
   return merges;
 }
 
+const std::string kEndOfText = "<|endoftext|>";
+
+std::unique_ptr<PreTokenizer> qwen2_pre_tokenizer(const std::string& origin) {
+  const Regex words(
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+      origin);
+  std::vector<std::unique_ptr<PreTokenizer>> steps;
+  steps.push_back(std::make_unique<Split>(Pattern(words), Split::Options{}));
+  steps.push_back(std::make_unique<ByteLevel>(ByteLevel::Options{false, false}));
+  return std::make_unique<PreTokenizerSequence>(std::move(steps));
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> parse_byte_level_bpe(std::string_view vocab_json, const std::string& vocab_origin,
@@ -42,24 +54,41 @@ std::unique_ptr<Tokenizer> parse_byte_level_bpe(std::string_view vocab_json, con
   parts.added_tokens = with_ids(options.added_tokens, vocabulary);
   for (const std::string& token :
        {options.cls_token, options.sep_token, options.pad_token, options.unk_token, options.mask_token}) {
-    if (vocabulary.id(token) < 0) continue;
-    parts.added_tokens.push_back({token, vocabulary.id(token)});
+    if (vocabulary.id(token) >= 0) parts.added_tokens.push_back(special_token(token, vocabulary.id(token)));
   }
-  const auto id_of = [&](const std::string& token) {
-    int64_t id = vocabulary.id(token);
-    for (const AddedToken& added : parts.added_tokens) {
-      if (added.content == token) id = added.id;
-    }
-    return id;
-  };
-  for (const std::string& token : {options.cls_token, options.sep_token}) {
-    D2D_CHECK(id_of(token) >= 0, "[tokenizer] '{}': the vocabulary has no '{}', which every text needs",
+  const auto id_of = [&](const std::string& token) { return find_id(token, parts.added_tokens, vocabulary); };
+  const auto required = [&](const std::string& token) {
+    const auto id = id_of(token);
+    D2D_CHECK(id.has_value(), "[tokenizer] '{}': the vocabulary has no '{}', which every text needs",
               vocab_origin, io::printable(token));
+    return *id;
+  };
+  const bool roberta =
+      options.add_special_tokens.value_or(id_of(options.cls_token) && id_of(options.sep_token));
+  const auto or_else = [](const std::string& token, const std::string& other) {
+    return token.empty() ? other : token;
+  };
+  const std::string bos = or_else(options.bos_token, roberta ? options.cls_token : kEndOfText),
+                    eos = or_else(options.eos_token, roberta ? options.sep_token : kEndOfText);
+  for (const std::string& token : {bos, eos}) {
+    if (const auto id = id_of(token)) parts.added_tokens.push_back(special_token(token, *id));
   }
-  parts.pre_tokenizer = std::make_unique<ByteLevel>(ByteLevel::Options{options.add_prefix_space, true});
-  parts.post_processor = std::make_unique<TemplateProcessing>(
-      TemplateProcessing::roberta(id_of(options.cls_token), id_of(options.sep_token)));
-  parts.pad_id = std::max<int64_t>(0, id_of(options.pad_token));
+  parts.special_ids = {id_of(bos), id_of(eos), id_of(options.unk_token)};
+  if (options.qwen2) {
+    parts.normalizer = std::make_unique<UnicodeForm>(false, true);
+    parts.pre_tokenizer = qwen2_pre_tokenizer(vocab_origin);
+  } else {
+    parts.pre_tokenizer = std::make_unique<ByteLevel>(ByteLevel::Options{options.add_prefix_space, true});
+  }
+  parts.decoder = std::make_unique<ByteLevelDecoder>();
+  if (roberta) {
+    const int64_t cls = required(options.cls_token), sep = required(options.sep_token);
+    parts.post_processor = std::make_unique<TemplateProcessing>(TemplateProcessing::roberta(cls, sep));
+  } else {
+    parts.post_processor = std::make_unique<TemplateProcessing>(TemplateProcessing::causal(
+        options.add_bos ? std::optional(required(bos)) : std::nullopt, std::nullopt));
+  }
+  parts.pad_id = id_of(options.pad_token).value_or(0);
   parts.truncate_left = options.truncate_left;
   parts.model = std::make_unique<Bpe>(std::move(vocabulary), merges, Bpe::Options{});
   return make_pipeline(std::move(parts));

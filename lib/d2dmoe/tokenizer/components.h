@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "d2dmoe/tokenizer/decoder.h"
 #include "d2dmoe/tokenizer/json_fields.h"
 #include "d2dmoe/tokenizer/model.h"
 #include "d2dmoe/tokenizer/normalizer.h"
@@ -27,5 +28,8 @@ std::unique_ptr<Normalizer> make_normalizer(const Json& json, const Context& con
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const Json& json, const Context& context);
 std::unique_ptr<Model> make_model(const Json& json, const Context& context);
 std::unique_ptr<PostProcessor> make_post_processor(const Json& json, const Context& context);
+std::unique_ptr<Decoder> make_decoder(const Json& json, const Context& context);
+/// "prepend_scheme" of a Metaspace, or what old files have in its place.
+Metaspace::Prepend read_prepend_scheme(const Json& json, const Context& context);
 
 }  // namespace d2dmoe::tokenizer

@@ -72,6 +72,7 @@ AddedToken read_added_token(const Json& object, const std::string& origin) {
   token.lstrip = get_bool(object, "lstrip", origin).value_or(false);
   token.rstrip = get_bool(object, "rstrip", origin).value_or(false);
   token.normalized = get_bool(object, "normalized", origin).value_or(false);
+  token.special = get_bool(object, "special", origin).value_or(false);
   return token;
 }
 

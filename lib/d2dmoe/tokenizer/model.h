@@ -8,7 +8,7 @@
 
 namespace d2dmoe::tokenizer {
 
-/// Turns a pre-tokenised piece of text into ids: WordPiece, byte-level BPE.
+/// Turns a pre-tokenised piece of text into ids: WordPiece, BPE, Unigram.
 class Model {
  public:
   virtual ~Model() = default;

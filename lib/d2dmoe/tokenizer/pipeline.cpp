@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/json_file.h"
@@ -17,6 +18,28 @@ std::vector<AddedToken> select(const std::vector<AddedToken>& tokens, bool norma
   return out;
 }
 
+/// Texts of ids through a run of the decoder.
+class PipelineStream final : public StreamDecoder {
+ public:
+  using TokenText = std::function<std::optional<std::string>(int64_t)>;
+  PipelineStream(TokenText text_of, std::unique_ptr<DecoderRun> run)
+      : text_of_(std::move(text_of)), run_(std::move(run)) {}
+  std::string push(int64_t id) override {
+    std::string out;
+    if (auto token = text_of_(id)) run_->push(std::move(*token), [&](std::string text) { out += text; });
+    return out;
+  }
+  std::string finish() override {
+    std::string out;
+    run_->finish([&](std::string text) { out += text; });
+    return out;
+  }
+
+ private:
+  TokenText text_of_;
+  std::unique_ptr<DecoderRun> run_;
+};
+
 class Pipeline final : public Tokenizer {
  public:
   explicit Pipeline(Components parts)
@@ -25,6 +48,7 @@ class Pipeline final : public Tokenizer {
         normalized_finder_(select(parts_.added_tokens, true), parts_.normalizer.get()) {
     const Vocabulary& vocabulary = parts_.model->vocabulary();
     size_ = vocabulary.size();
+    if (!parts_.decoder) parts_.decoder = std::make_unique<JoinWithBlanks>();
     for (const AddedToken& token : parts_.added_tokens) {
       const int64_t known = vocabulary.id(token.content);
       D2D_CHECK(token.id >= 0 && token.id <= Vocabulary::kMaxId,
@@ -33,6 +57,7 @@ class Pipeline final : public Tokenizer {
       D2D_CHECK(known < 0 || known == token.id,
                 "[tokenizer] '{}': added token '{}' has the id {}, but the vocabulary gives it {}",
                 vocabulary.origin(), io::printable(token.content), token.id, known);
+      if (token.special) special_.insert(token.id);
       if (known >= 0) continue;
       const auto [entry, is_new] = added_.emplace(token.id, token.content);
       const std::string& owner = is_new ? vocabulary.token(token.id) : entry->second;
@@ -65,17 +90,30 @@ class Pipeline final : public Tokenizer {
   }
   int64_t vocab_size() const override { return size_; }
   int64_t pad_id() const override { return parts_.pad_id; }
+  bool is_special(int64_t id) const override { return special_.contains(id); }
+  SpecialIds special_ids() const override { return parts_.special_ids; }
+
+  std::unique_ptr<StreamDecoder> start_decoding(bool skip_special) const override {
+    const auto text_of = [this, skip_special](int64_t id) -> std::optional<std::string> {
+      if (id < 0 || id >= size_ || (skip_special && is_special(id))) return {};
+      std::string text = token(id);
+      if (text.empty()) return {};
+      return text;
+    };
+    return std::make_unique<PipelineStream>(text_of, parts_.decoder->start(false));
+  }
 
  private:
   std::vector<int64_t> ids_of(std::string_view text) const {
     unicode::check_utf8(text, "text");
     std::vector<int64_t> ids;
-    std::vector<std::string> pieces;
+    std::vector<TextPiece> pieces;
     raw_finder_.split(text, [&](std::string_view part, int64_t token) {
       if (token >= 0) {
         ids.push_back(token);
         return;
       }
+      const bool first_part = part.data() == text.data();
       std::string normalized(part);
       if (parts_.normalizer) parts_.normalizer->normalize(normalized);
       normalized_finder_.split(normalized, [&](std::string_view words, int64_t inner_token) {
@@ -83,13 +121,13 @@ class Pipeline final : public Tokenizer {
           ids.push_back(inner_token);
           return;
         }
-        pieces.clear();
-        if (parts_.pre_tokenizer) {
-          parts_.pre_tokenizer->split(words, pieces);
-        } else {
-          pieces.emplace_back(words);
+        if (!parts_.pre_tokenizer) {
+          parts_.model->tokenize(words, ids);
+          return;
         }
-        for (const std::string& piece : pieces) parts_.model->tokenize(piece, ids);
+        pieces.clear();
+        parts_.pre_tokenizer->split(words, first_part && words.data() == normalized.data(), pieces);
+        for (const TextPiece& piece : pieces) parts_.model->tokenize(piece.text, ids);
       });
     });
     return ids;
@@ -122,6 +160,7 @@ class Pipeline final : public Tokenizer {
   Components parts_;
   AddedTokenFinder raw_finder_, normalized_finder_;
   std::map<int64_t, std::string> added_;  // tokens that the model's vocabulary lacks
+  std::set<int64_t> special_;
   int64_t size_ = 0;
 };
 
@@ -134,6 +173,15 @@ std::vector<AddedToken> with_ids(const std::vector<AddedToken>& tokens, const Vo
     if (token.id >= 0) out.push_back(std::move(token));
   }
   return out;
+}
+
+std::optional<int64_t> find_id(std::string_view token, const std::vector<AddedToken>& added,
+                               const Vocabulary& vocabulary) {
+  for (const AddedToken& candidate : added) {
+    if (candidate.content == token) return candidate.id;
+  }
+  const int64_t id = vocabulary.id(token);
+  return id >= 0 ? std::optional(id) : std::nullopt;
 }
 
 std::unique_ptr<Tokenizer> make_pipeline(Components parts) {

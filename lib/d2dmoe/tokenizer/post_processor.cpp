@@ -36,6 +36,17 @@ TemplateProcessing TemplateProcessing::roberta(int64_t cls, int64_t sep) {
           {special(cls, 0), first(0), special(sep, 0), special(sep, 0), second(0), special(sep, 0)}};
 }
 
+TemplateProcessing TemplateProcessing::causal(std::optional<int64_t> bos, std::optional<int64_t> eos) {
+  std::vector<Piece> single, both;
+  for (const int64_t type : {0, 1}) {
+    if (bos) both.push_back(special(*bos, type));
+    both.push_back(type == 0 ? first(0) : second(1));
+    if (eos) both.push_back(special(*eos, type));
+    if (type == 0) single = both;
+  }
+  return {std::move(single), std::move(both)};
+}
+
 int64_t TemplateProcessing::added(bool pair) const {
   int64_t count = 0;
   for (const Piece& piece : pair ? pair_ : single_) count += static_cast<int64_t>(piece.ids.size());

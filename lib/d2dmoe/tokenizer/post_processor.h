@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "d2dmoe/tokenizer/tokenizer.h"
@@ -34,6 +35,9 @@ class TemplateProcessing final : public PostProcessor {
   static TemplateProcessing bert(int64_t cls, int64_t sep);
   /// `<s> A </s>`, and `<s> A </s> </s> B </s>`, type 0 throughout.
   static TemplateProcessing roberta(int64_t cls, int64_t sep);
+
+  /// `<bos> A <eos>`, and both around B too with type 1; an empty id is left out.
+  static TemplateProcessing causal(std::optional<int64_t> bos, std::optional<int64_t> eos);
 
   int64_t added(bool pair) const override;
   Encoding process(const std::vector<int64_t>& first, const std::vector<int64_t>* second) const override;

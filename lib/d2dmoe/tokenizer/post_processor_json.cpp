@@ -83,9 +83,25 @@ std::unique_ptr<PostProcessor> make_post_processor(const Json& json, const Conte
   }
   if (type == "ByteLevel")
     return std::make_unique<TemplateProcessing>(TemplateProcessing::plain());  // offsets only
+  if (type == "Sequence") {
+    // Steps that only move offsets stand beside the one that adds tokens.
+    const Json* list = find_key(json, "processors");
+    D2D_CHECK(list && list->is_array(), "[tokenizer] '{}': a Sequence has no list \"processors\"",
+              context.origin);
+    std::unique_ptr<PostProcessor> only;
+    for (const Json& item : *list) {
+      auto step = make_post_processor(item, context);
+      if (step->added(false) == 0 && step->added(true) == 0) continue;
+      D2D_CHECK(!only,
+                "[tokenizer] '{}': a post_processor Sequence with two steps that add tokens is not supported",
+                context.origin);
+      only = std::move(step);
+    }
+    return only ? std::move(only) : std::make_unique<TemplateProcessing>(TemplateProcessing::plain());
+  }
   throw Error(format(
       "[tokenizer] '{}': the post_processor '{}' is not supported. Hint: supported are TemplateProcessing, "
-      "BertProcessing, RobertaProcessing, ByteLevel",
+      "BertProcessing, RobertaProcessing, ByteLevel, Sequence",
       context.origin, io::printable(type)));
 }
 

@@ -39,14 +39,41 @@ void check_added_ids(const std::vector<AddedToken>& tokens, const Vocabulary& vo
 int64_t find_pad_id(const Json& json, const Components& parts, const Overrides& overrides,
                     const std::string& origin) {
   const auto id_of = [&](const std::string& token) {
-    for (const AddedToken& added : parts.added_tokens) {
-      if (added.content == token) return added.id;
-    }
-    return parts.model->vocabulary().id(token);
+    return find_id(token, parts.added_tokens, parts.model->vocabulary()).value_or(-1);
   };
   if (overrides.pad_token && id_of(*overrides.pad_token) >= 0) return id_of(*overrides.pad_token);
   if (const Json* padding = find_key(json, "padding")) return get_int(*padding, "pad_id", origin).value_or(0);
   return std::max<int64_t>({0, id_of("[PAD]"), id_of("<pad>")});
+}
+
+// The token that the folder names, else config.json's id, else the first of the usual names that is special
+// here.
+std::optional<int64_t> find_special(const Components& parts, const std::optional<std::string>& name,
+                                    std::optional<int64_t> model_id,
+                                    std::initializer_list<std::string_view> usual) {
+  if (name) {
+    if (const auto id = find_id(*name, parts.added_tokens, parts.model->vocabulary())) return id;
+  }
+  if (model_id) return model_id;
+  for (const std::string_view token : usual) {
+    for (const AddedToken& added : parts.added_tokens) {
+      if (added.special && added.content == token) return added.id;
+    }
+  }
+  return {};
+}
+
+// Tokens of the folder's other files that the file does not list; those without an id are left out.
+void add_missing(const std::vector<AddedToken>& tokens, Components& parts) {
+  const Vocabulary& vocabulary = parts.model->vocabulary();
+  const size_t own = parts.added_tokens.size();
+  for (const AddedToken& token : with_ids(tokens, vocabulary)) {
+    const auto same = [&](const AddedToken& other) {
+      return other.content == token.content || other.id == token.id;
+    };
+    const auto end = parts.added_tokens.begin() + static_cast<std::ptrdiff_t>(own);
+    if (std::none_of(parts.added_tokens.begin(), end, same)) parts.added_tokens.push_back(token);
+  }
 }
 
 }  // namespace
@@ -63,11 +90,19 @@ std::unique_ptr<Tokenizer> parse_tokenizer_json(std::string_view text, const std
   parts.model = make_model(*model, context);
   parts.added_tokens = read_added_tokens(json, origin);
   check_added_ids(parts.added_tokens, parts.model->vocabulary());
+  add_missing(overrides.added_tokens, parts);
   context.ids = parts.model->vocabulary().size();
   for (const AddedToken& token : parts.added_tokens) context.ids = std::max(context.ids, token.id + 1);
   if (const Json* part = find_key(json, "normalizer")) parts.normalizer = make_normalizer(*part, context);
   if (const Json* part = find_key(json, "pre_tokenizer"))
     parts.pre_tokenizer = make_pre_tokenizer(*part, context);
+  if (const Json* part = find_key(json, "decoder")) parts.decoder = make_decoder(*part, context);
+  const SpecialIds& ids = overrides.model_ids;
+  parts.special_ids.bos = find_special(parts, overrides.bos_token, ids.bos,
+                                       {"<s>", "<|begin_of_text|>", "<bos>", "<|endoftext|>"});
+  parts.special_ids.eos = find_special(parts, overrides.eos_token, ids.eos,
+                                       {"</s>", "<|end_of_text|>", "<eos>", "<|endoftext|>"});
+  parts.special_ids.unk = find_special(parts, overrides.unk_token, ids.unk, {"<unk>", "[UNK]"});
   if (const Json* part = find_key(json, "post_processor")) {
     parts.post_processor = make_post_processor(*part, context);
   } else {

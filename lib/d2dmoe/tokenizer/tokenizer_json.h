@@ -4,7 +4,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "d2dmoe/tokenizer/added_tokens.h"
 #include "d2dmoe/tokenizer/tokenizer.h"
 
 namespace d2dmoe::tokenizer {
@@ -16,7 +18,9 @@ struct Overrides {
   std::optional<std::optional<bool>>
       strip_accents;                     ///< BertNormalizer; an empty inner value is "as lowercase"
   std::optional<bool> add_prefix_space;  ///< ByteLevel
-  std::optional<std::string> pad_token;
+  std::optional<std::string> pad_token, bos_token, eos_token, unk_token;
+  SpecialIds model_ids;                  ///< config.json's, where no token is named
+  std::vector<AddedToken> added_tokens;  ///< those that the file lacks are added to its own
   std::optional<bool> truncate_left;
 };
 

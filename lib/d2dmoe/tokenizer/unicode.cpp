@@ -18,10 +18,64 @@ const Row* find_run(const Row* rows, size_t count, char32_t code) {
   return row != end && row->first <= code ? row : nullptr;
 }
 
-// The categories of a code point; those of the stable, assigned ones are the same in every version of
-// utf8proc.
-utf8proc_category_t category(char32_t code) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(code));
+constexpr size_t kCodePointCount = 0x110000;
+
+const std::vector<Category>& categories() {
+  static const std::vector<Category> all = [] {
+    std::vector<Category> out(kCodePointCount, Category::unassigned);
+    for (size_t i = 0; i < tables::kCategorySize; ++i) {
+      const auto& run = tables::kCategory[i];
+      for (uint32_t code = run.first; code <= run.last; code += run.step)
+        out[code] = static_cast<Category>(run.value);
+    }
+    return out;
+  }();
+  return all;
+}
+
+bool is_between(Category category, Category first, Category last) {
+  return category >= first && category <= last;
+}
+
+// Marks of combining class 0 stay where they are; U+0345 is the only one above 239.
+int combining_class(char32_t code) {
+  if (code < 0x300) return 0;
+  if (code == 0x345) return 240;
+  if (!find_run(tables::kMoves, tables::kMovesSize, code)) return 0;
+  return utf8proc_get_property(static_cast<utf8proc_int32_t>(code))->combining_class;
+}
+
+struct Point {
+  char32_t code;
+  int combining_class;
+};
+
+std::vector<Point> points_of(std::string_view text) {
+  std::vector<Point> points;
+  points.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const char32_t code = next(text, i);
+    points.push_back({code, combining_class(code)});
+  }
+  return points;
+}
+
+std::string text_of(const std::vector<Point>& points) {
+  std::string out;
+  out.reserve(points.size() * 2);
+  for (const Point& p : points) append(out, p.code);
+  return out;
+}
+
+// What `first` followed by `second` becomes; 0 when they stay two.
+char32_t composed(char32_t first, char32_t second) {
+  if (second < 0x300) return 0;
+  std::array<utf8proc_int32_t, 2> pair{static_cast<utf8proc_int32_t>(first),
+                                       static_cast<utf8proc_int32_t>(second)};
+  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+  if (utf8proc_normalize_utf32(pair.data(), 2, options) != 1) return 0;
+  const auto code = static_cast<char32_t>(pair[0]);
+  return find_run(tables::kDecomposes, tables::kDecomposesSize, code) ? code : 0;
 }
 
 }  // namespace
@@ -117,33 +171,36 @@ bool is_chinese(char32_t code) {
          (code >= 0x2F800 && code <= 0x2FA1F);
 }
 
+Category category(char32_t code) {
+  static const std::vector<Category>& all = categories();
+  return code < kCodePointCount ? all[code] : Category::unassigned;
+}
+
+bool is_combining_mark(char32_t code) {
+  return code >= 0x300 && find_run(tables::kCombiningMark, tables::kCombiningMarkSize, code) != nullptr;
+}
+
 bool is_letter(char32_t code) {
   if (code < 0x80) return (code >= 'a' && code <= 'z') || (code >= 'A' && code <= 'Z');
-  return find_run(tables::kLetter, tables::kLetterSize, code) != nullptr;
+  return is_between(category(code), Category::Lu, Category::Lo);
 }
 
 bool is_number(char32_t code) {
   if (code < 0x80) return code >= '0' && code <= '9';
-  return find_run(tables::kNumber, tables::kNumberSize, code) != nullptr;
+  return is_between(category(code), Category::Nd, Category::No);
+}
+
+bool is_digit(char32_t code) {
+  return is_number(code) || (code >= 0x11DE0 && code <= 0x11DE9) || (code >= 0x16FF4 && code <= 0x16FF6);
 }
 
 bool is_word(char32_t code) {
   if (code < 0x80) return is_letter(code) || is_number(code) || code == '_';
-  if (is_letter(code)) return true;
   const bool circled_letter = (code >= 0x24B6 && code <= 0x24E9) || (code >= 0x1F130 && code <= 0x1F149) ||
                               (code >= 0x1F150 && code <= 0x1F169) || (code >= 0x1F170 && code <= 0x1F189);
   if (circled_letter || code == 0x200C || code == 0x200D) return true;
-  switch (category(code)) {
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-      return true;
-    default:
-      return false;
-  }
+  const Category kind = category(code);
+  return is_between(kind, Category::Lu, Category::Nl) || kind == Category::Pc;
 }
 
 void append_lowercase(std::string& text, char32_t code) {
@@ -156,38 +213,31 @@ void append_lowercase(std::string& text, char32_t code) {
     return;
   }
   const auto* run = find_run(tables::kLowercase, tables::kLowercaseSize, code);
-  append(text, run && (code - run->first) % run->step == 0 ? code + run->delta : code);
+  append(text, run && (code - run->first) % run->step == 0 ? code + run->value : code);
 }
 
-std::string decompose(std::string_view text) {
+std::string decompose(std::string_view text, bool compatible) {
   if (is_ascii(text)) return std::string(text);
-  struct Point {
-    char32_t code;
-    int combining_class;
-  };
+  const auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0));
   std::vector<Point> points;
   points.reserve(text.size());
   std::array<utf8proc_int32_t, 32> parts;
   for (size_t i = 0; i < text.size();) {
     const char32_t code = next(text, i);
-    if (code < 0xC0) {
-      points.push_back({code, 0});
-      continue;
-    }
     int boundary = 0;
-    // Decompositions that are younger than the library's Unicode: U+11938, and those of Unicode 16.
-    const bool young = code == 0x11938 || code == 0x105C9 || code == 0x105E4 ||
-                       (code >= 0x11380 && code <= 0x113D0) || (code >= 0x16121 && code <= 0x16128) ||
-                       (code >= 0x16D68 && code <= 0x16D6A);
-    const auto count = young ? 0
-                             : utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code), parts.data(),
-                                                       parts.size(), UTF8PROC_DECOMPOSE, &boundary);
+    // The table leaves out what is younger than the library's Unicode.
+    const bool changes = code >= 0xA0 && find_run(tables::kDecomposes, tables::kDecomposesSize, code);
+    const auto count = changes ? utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code), parts.data(),
+                                                         parts.size(), options, &boundary)
+                               : 0;
     if (count <= 0 || count > static_cast<utf8proc_ssize_t>(parts.size())) {
-      points.push_back({code, 0});
+      points.push_back({code, combining_class(code)});
       continue;
     }
     for (utf8proc_ssize_t k = 0; k < count; ++k) {
-      points.push_back({static_cast<char32_t>(parts[k]), utf8proc_get_property(parts[k])->combining_class});
+      const auto part = static_cast<char32_t>(parts[k]);
+      points.push_back({part, combining_class(part)});
     }
   }
   // Canonical order: runs of combining marks by their class, stable.
@@ -201,10 +251,28 @@ std::string decompose(std::string_view text) {
                      [](const Point& a, const Point& b) { return a.combining_class < b.combining_class; });
     begin = end;
   }
-  std::string out;
-  out.reserve(text.size() + text.size() / 2);
-  for (const Point& p : points) append(out, p.code);
-  return out;
+  return text_of(points);
+}
+
+std::string compose(std::string_view decomposed) {
+  if (is_ascii(decomposed)) return std::string(decomposed);
+  std::vector<Point> out;
+  size_t starter = std::string::npos;  // in `out`
+  for (const Point& point : points_of(decomposed)) {
+    if (starter != std::string::npos) {
+      const int last = out.back().combining_class;
+      const bool adjacent = out.size() == starter + 1;
+      const bool blocked = !adjacent && (last == 0 || last >= point.combining_class);
+      const char32_t one = blocked ? 0 : composed(out[starter].code, point.code);
+      if (one != 0) {
+        out[starter].code = one;
+        continue;
+      }
+    }
+    if (point.combining_class == 0) starter = out.size();
+    out.push_back(point);
+  }
+  return text_of(out);
 }
 
 }  // namespace d2dmoe::tokenizer::unicode

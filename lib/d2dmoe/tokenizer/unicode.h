@@ -39,12 +39,48 @@ inline bool is_ascii(std::string_view text) {
   return true;
 }
 
+enum class Category : uint8_t {
+  unassigned,
+  Lu,
+  Ll,
+  Lt,
+  Lm,
+  Lo,
+  Mn,
+  Mc,
+  Me,
+  Nd,
+  Nl,
+  No,
+  Pc,
+  Pd,
+  Ps,
+  Pe,
+  Pi,
+  Pf,
+  Po,
+  Sm,
+  Sc,
+  Sk,
+  So,
+  Zs,
+  Zl,
+  Zp,
+  Cc,
+  Cf,
+  Co
+};
+/// General category.
+Category category(char32_t code);
+
 /// White_Space.
 bool is_whitespace(char32_t code);
 /// What BERT's clean_text drops. Tab, line feed and carriage return are not among them.
 bool is_control(char32_t code);
 /// Category Mn.
 bool is_nonspacing_mark(char32_t code);
+/// What the StripAccents normalizer drops: nearly all marks.
+bool is_combining_mark(char32_t code);
 /// BERT's punctuation: ASCII symbols and the categories P*.
 bool is_punctuation(char32_t code);
 /// The blocks that BERT splits into single characters.
@@ -53,12 +89,16 @@ bool is_chinese(char32_t code);
 bool is_letter(char32_t code);
 /// Categories N*.
 bool is_number(char32_t code);
+/// Categories N* of a younger Unicode: what the Digits pre-tokenizer sees.
+bool is_digit(char32_t code);
 /// \w of regular expressions: letters, marks, decimal digits, connectors.
 bool is_word(char32_t code);
 
 /// Appends the lowercase form ('İ' has two code points).
 void append_lowercase(std::string& text, char32_t code);
-/// Canonical decomposition (NFD) of valid UTF-8.
-std::string decompose(std::string_view text);
+/// Canonical decomposition (NFD) of valid UTF-8; with `compatible`, NFKD.
+std::string decompose(std::string_view text, bool compatible = false);
+/// Canonical composition of decomposed text: NFC of NFD, NFKC of NFKD.
+std::string compose(std::string_view decomposed);
 
 }  // namespace d2dmoe::tokenizer::unicode

@@ -10,13 +10,16 @@ namespace d2dmoe::tokenizer::tables {
 struct CodePointRange {
   uint32_t first, last;
 };
-struct LowercaseRun {
-  uint32_t first, last, step, delta;
+/// Every `step`-th code point from first to last, and what is said of them.
+struct CodePointRun {
+  uint32_t first, last, step, value;
 };
 
-extern const CodePointRange kControl[], kNonspacingMark[], kPunctuation[], kLetter[], kNumber[];
-extern const size_t kControlSize, kNonspacingMarkSize, kPunctuationSize, kLetterSize, kNumberSize;
-extern const LowercaseRun kLowercase[];
-extern const size_t kLowercaseSize;
+extern const CodePointRange kControl[], kNonspacingMark[], kPunctuation[], kCombiningMark[], kDecomposes[],
+    kMoves[];
+extern const size_t kControlSize, kNonspacingMarkSize, kPunctuationSize, kCombiningMarkSize, kDecomposesSize,
+    kMovesSize;
+extern const CodePointRun kLowercase[], kCategory[];
+extern const size_t kLowercaseSize, kCategorySize;
 
 }  // namespace d2dmoe::tokenizer::tables

@@ -67,7 +67,7 @@ std::unique_ptr<Tokenizer> parse_wordpiece_vocab(std::string_view text, const st
   parts.added_tokens = with_ids(options.added_tokens, vocabulary);
   for (const std::string& token :
        {options.unk_token, options.cls_token, options.sep_token, options.pad_token, options.mask_token}) {
-    if (vocabulary.id(token) >= 0) parts.added_tokens.push_back({token, vocabulary.id(token)});
+    if (vocabulary.id(token) >= 0) parts.added_tokens.push_back(special_token(token, vocabulary.id(token)));
   }
   for (const std::string& token : {options.cls_token, options.sep_token}) {
     D2D_CHECK(vocabulary.id(token) >= 0,
@@ -79,6 +79,8 @@ std::unique_ptr<Tokenizer> parse_wordpiece_vocab(std::string_view text, const st
   parts.pre_tokenizer = std::make_unique<BertPreTokenizer>();
   parts.post_processor = std::make_unique<TemplateProcessing>(
       TemplateProcessing::bert(vocabulary.id(options.cls_token), vocabulary.id(options.sep_token)));
+  parts.decoder = std::make_unique<WordPieceDecoder>("##", true);
+  parts.special_ids.unk = vocabulary.id(options.unk_token);
   parts.pad_id = std::max<int64_t>(0, vocabulary.id(options.pad_token));
   parts.truncate_left = options.truncate_left;
   parts.model =
