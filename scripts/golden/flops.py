@@ -29,6 +29,22 @@ CONFIGS = {
     ),
 }
 
+DECODERS = {
+    "gpt2": dict(vocab_size=60, n_embd=24, n_layer=2, n_head=3, n_positions=32, pad_token_id=0),
+    "llama": dict(
+        vocab_size=60, hidden_size=24, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2, intermediate_size=40,
+        pad_token_id=0,
+    ),
+    "qwen2": dict(
+        vocab_size=60, hidden_size=24, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=1, intermediate_size=40,
+        pad_token_id=0, use_sliding_window=True, sliding_window=4, max_window_layers=1,
+    ),
+    "gemma2": dict(
+        vocab_size=60, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=10,
+        intermediate_size=40, pad_token_id=0, sliding_window=5,
+    ),
+}
+
 
 def count(model, lengths, pad):
     longest = max(lengths)
@@ -55,9 +71,19 @@ def main():
         for lengths in LENGTHS:
             flops = count(model, lengths, config.pad_token_id)
             cases.append({"family": family, "config": stored, "lengths": lengths, "flops": flops})
+    decoders = []
+    for family, options in DECODERS.items():
+        config = transformers.AutoConfig.for_model(family, **options)
+        for kind in (transformers.AutoModelForCausalLM, transformers.AutoModelForSequenceClassification):
+            model = kind.from_config(config, attn_implementation="eager").eval()
+            stored = {k: v for k, v in config.to_dict().items() if k != "dtype"}
+            stored["architectures"] = [type(model).__name__]
+            for lengths in LENGTHS:
+                flops = count(model, lengths, config.pad_token_id)
+                decoders.append({"family": family, "config": stored, "lengths": lengths, "flops": flops})
     OUT.parent.mkdir(parents=True, exist_ok=True)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    OUT.write_text(json.dumps({"seed": SEED, "versions": versions, "cases": cases}) + "\n")
+    OUT.write_text(json.dumps({"seed": SEED, "versions": versions, "cases": cases, "decoders": decoders}) + "\n")
 
 
 if __name__ == "__main__":

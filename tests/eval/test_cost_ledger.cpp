@@ -60,6 +60,60 @@ TEST_CASE("cost ledger: dense models equal PyTorch's flop counter", "[golden]") 
   }
 }
 
+TEST_CASE("cost ledger: decoders equal PyTorch's flop counter, which computes what the mask hides",
+          "[golden]") {
+  const auto cases = io::read_json_file(golden("eval/flops.json")).at("decoders");
+  REQUIRE(cases.size() == 24);
+  for (const auto& c : cases) {
+    INFO(c.at("config").at("architectures") << " " << c.at("lengths"));
+    const auto model = models::make_model(c.at("config"));
+    const auto lengths = c.at("lengths").get<std::vector<int64_t>>();
+    const auto count = static_cast<double>(lengths.size());
+    const auto longest = static_cast<double>(*std::max_element(lengths.begin(), lengths.end()));
+    double flops = 0;
+    for (const auto& part : model->cost_parts())
+      // transformers asks the classification head about every token.
+      if (part.matmul)
+        flops += count *
+                 (longest * (part.per_token + part.per_sequence) + longest * longest * part.per_token_pair);
+    for (auto* site : model->sites()) {
+      const auto w = site->layer()->weights();
+      flops += count * longest * static_cast<double>(2 * w.hidden() * w.d_in() * (w.gated() ? 3 : 2));
+    }
+    CHECK(flops == Approx(c.at("flops").get<double>()).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("cost ledger: causal parts count the pairs that a query sees") {
+  for (const int64_t window : {0, 1, 4, 9, 20})
+    for (const int64_t length : {1, 4, 9, 12}) {
+      INFO("window " << window << ", length " << length);
+      const models::CostPart part{.name = "scores", .causal = true, .window = window};
+      int64_t seen = 0;
+      for (int64_t query = 0; query < length; ++query)
+        for (int64_t key = 0; key <= query; ++key) seen += window == 0 || key > query - window;
+      CHECK(part.pairs(static_cast<double>(length)) == static_cast<double>(seen));
+    }
+  CHECK(models::CostPart{.name = "scores"}.pairs(7) == 49);
+}
+
+TEST_CASE("cost ledger: a decoder's scores cost what its masks leave") {
+  const auto model = models::make_model(
+      io::read_json_file(golden("eval/flops.json")).at("decoders").at(12).at("config"));  // qwen2, window 4
+  REQUIRE(model->family() == "qwen2");
+  data::Dataset dataset;
+  for (const int64_t length : {5, 9})
+    dataset.examples.push_back({std::vector<int64_t>(static_cast<size_t>(length), 6),
+                                std::vector<int64_t>(static_cast<size_t>(length), 0), 0});
+  eval::CostLedger ledger(*model);
+  ledger.on_batch(data::collate(dataset, {0, 1}, false));
+  double scores = 0;
+  for (const auto& part : ledger.result().parts)
+    if (part.name.starts_with("attention.scores")) scores += part.flops * 14;
+  const double per_pair = 2 * 2 * 24;
+  CHECK(scores == Approx(per_pair * (15 + 45) + 2 * per_pair * (14 + 30)));
+}
+
 TEST_CASE("cost ledger: a routed model equals a count over the masks of what ran") {
   const int64_t experts = 8, shared = GENERATE(0, 2);
   const auto model = tiny_model();

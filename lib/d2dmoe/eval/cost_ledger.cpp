@@ -23,7 +23,8 @@ constexpr int64_t kGroup = 8;  // CLS_8
 
 }  // namespace
 
-CostLedger::CostLedger(models::Model& model, const moe::Selection* selection) : parts_(model.cost_parts()) {
+CostLedger::CostLedger(models::Model& model, const moe::Selection* selection)
+    : parts_(model.cost_parts()), pairs_(parts_.size()), padded_pairs_(parts_.size()) {
   for (auto* site : model.sites()) {
     const auto w = site->layer()->weights();
     const double matrices = w.gated() ? 3 : 2;
@@ -69,8 +70,10 @@ void CostLedger::on_batch(const data::Batch& batch) {
   const double longest = static_cast<double>(*std::max_element(batch.lengths.begin(), batch.lengths.end()));
   for (size_t b = 0; b < batch.lengths.size(); ++b) {
     const double length = static_cast<double>(batch.lengths[b]);
-    pairs_ += length * length;
-    padded_pairs_ += longest * longest;
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      pairs_[i] += parts_[i].pairs(length);
+      padded_pairs_[i] += parts_[i].pairs(longest);
+    }
     sequence_of_row.insert(sequence_of_row.end(), static_cast<size_t>(batch.lengths[b]),
                            static_cast<int64_t>(b));
   }
@@ -114,12 +117,13 @@ Cost CostLedger::result() const {
   cost.batches = static_cast<int64_t>(batches_);
   double bytes = 0, dense_bytes = 0, sequence_bytes = 0;
 
-  for (const auto& part : parts_) {
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const auto& part = parts_[i];
     PartCost p{part.name, 0, 0, 0, 0, part.matmul};
     const double sequences = part.per_sequence * sequences_;
-    p.flops = p.dense = (part.per_token * tokens_ + part.per_token_pair * pairs_ + sequences) / tokens_;
+    p.flops = p.dense = (part.per_token * tokens_ + part.per_token_pair * pairs_[i] + sequences) / tokens_;
     p.padded = p.dense_padded =
-        (part.per_token * padded_tokens_ + part.per_token_pair * padded_pairs_ + sequences) / tokens_;
+        (part.per_token * padded_tokens_ + part.per_token_pair * padded_pairs_[i] + sequences) / tokens_;
     cost.parts.push_back(p);
     bytes += part.weight_elements * element_bytes_ * batches_;
     dense_bytes += part.weight_elements * element_bytes_ * batches_;

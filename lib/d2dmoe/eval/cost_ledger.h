@@ -92,11 +92,12 @@ class CostLedger : public nn::Observer {
   };
 
   std::vector<models::CostPart> parts_;
+  std::vector<double> pairs_, padded_pairs_;  // (query, key), by part
   std::vector<SiteSums> sites_;
   double element_bytes_ = 4;
   torch::Tensor sequence_of_row_;  // [N] of the batch that runs
   double batch_tokens_ = 0, batch_padded_ = 0;
-  double tokens_ = 0, padded_tokens_ = 0, pairs_ = 0, padded_pairs_ = 0, sequences_ = 0, batches_ = 0;
+  double tokens_ = 0, padded_tokens_ = 0, sequences_ = 0, batches_ = 0;
 };
 
 }  // namespace d2dmoe::eval

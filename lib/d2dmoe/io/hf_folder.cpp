@@ -108,20 +108,25 @@ bool HfFolder::has(const std::string& name) const {
   return where_.contains(name);
 }
 
-SafetensorsFile& HfFolder::file_of(const std::string& name) {
+const std::string& HfFolder::file_name(const std::string& name) const {
   const auto found = where_.find(name);
   if (found == where_.end()) {
     const std::string nearest = nearest_word(name, tensor_names());
     throw Error(format("[model] '{}': has no tensor '{}'{}", dir_, name,
                        nearest.empty() ? "" : format(". Hint: the nearest name there is '{}'", nearest)));
   }
-  std::shared_ptr<SafetensorsFile>& file = open_[found->second];
-  if (!file) file = SafetensorsFile::open(dir_ / found->second);
+  return found->second;
+}
+
+SafetensorsFile& HfFolder::file_of(const std::string& name) {
+  const std::string& file_name = this->file_name(name);
+  std::shared_ptr<SafetensorsFile>& file = open_[file_name];
+  if (!file) file = SafetensorsFile::open(dir_ / file_name);
   D2D_CHECK(file->entries().contains(name),
             "[model] '{}': tensor '{}' must be in '{}' by the index, but it is not. Hint: do index and "
             "shards come from "
             "the same download?",
-            dir_ / kIndex, name, found->second);
+            dir_ / kIndex, name, file_name);
   return *file;
 }
 

@@ -28,6 +28,12 @@ class HfFolder {
   bool has(const std::string& name) const;
   std::vector<int64_t> shape(const std::string& name);
   torch::Tensor tensor(const std::string& name);
+  /// Name of the file that holds the tensor. @throws Error  no such tensor
+  const std::string& file_name(const std::string& name) const;
+  /// See SafetensorsFile::release.
+  void release(const std::string& name) { file_of(name).release(name); }
+  /// Closes the files; tensors keep theirs mapped. One is opened again when it is needed again.
+  void close() { open_.clear(); }
   /// The weight files, in order.
   std::vector<std::filesystem::path> weight_files() const;
   /// SHA-256 over the weight files (one file: that file's own; shards: of the list of theirs).

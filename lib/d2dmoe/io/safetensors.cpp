@@ -170,6 +170,16 @@ torch::Tensor SafetensorsFile::tensor(const std::string& name) {
       data, entry.shape, [keep = mapping_](void*) {}, torch::dtype(dtype));
 }
 
+void SafetensorsFile::release(const std::string& name) {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) return;
+  // Whole pages only: a neighbour may still need the rest.
+  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const uint64_t begin = (data_start_ + found->second.begin + page - 1) / page * page;
+  const uint64_t end = (data_start_ + found->second.end) / page * page;
+  if (begin < end) ::madvise(static_cast<char*>(mapping_->base) + begin, end - begin, MADV_DONTNEED);
+}
+
 void write_safetensors(const fs::path& file, const std::map<std::string, torch::Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   const std::vector<Planned> order = plan(file, tensors);

@@ -25,6 +25,8 @@ class SafetensorsFile {
   /// The tensor, a read-only view into the mapping that keeps it alive; clone before writing to it.
   /// @throws Error  no such tensor (the message names the nearest)
   torch::Tensor tensor(const std::string& name);
+  /// Gives back the memory that reading the tensor took; it is read from the file again when looked at again.
+  void release(const std::string& name);
 
  private:
   struct Mapping;

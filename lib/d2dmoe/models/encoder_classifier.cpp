@@ -3,21 +3,10 @@
 #include <ATen/Functions.h>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/models/batch_checks.h"
 #include "d2dmoe/nn/dropout.h"
 
 namespace d2dmoe::models {
-namespace {
-
-void check_ids(const char* what, const torch::Tensor& ids, int64_t rows) {
-  const auto [lowest, highest] = ids.aminmax();
-  const int64_t low = lowest.item<int64_t>(), high = highest.item<int64_t>();
-  D2D_CHECK(low >= 0 && high < rows,
-            "[model] {}: got {}, must be from 0 to {}. Hint: does the tokenizer belong to this model?", what,
-            low < 0 ? low : high, rows - 1);
-}
-
-}  // namespace
-
 EncoderLayer::EncoderLayer(const EncoderSpec& spec, int64_t index)
     : projection_dropout_(spec.projection_dropout), hidden_dropout_(spec.hidden_dropout) {
   attention_ = register_module(
@@ -61,11 +50,7 @@ EncoderClassifier::EncoderClassifier(const EncoderSpec& spec, HfLayout hf, nlohm
 }
 
 void EncoderClassifier::check(const data::Batch& batch, const nn::SequenceLayout& layout) const {
-  D2D_CHECK(layout.size() >= 1, "[model] batch: got no sequence, must be at least one");
-  D2D_CHECK(batch.token_ids.defined(), "[model] batch: got images, this model reads texts");
-  D2D_CHECK(layout.tokens() == batch.token_ids.size(0),
-            "[model] batch: got {} token ids, the lengths add up to {}", batch.token_ids.size(0),
-            layout.tokens());
+  check_text_batch(batch, layout);
   D2D_CHECK(layout.longest() <= max_length(),
             "[model] sequence: got {} tokens, the position table allows {}. Hint: lower data.max_length",
             layout.longest(), max_length());

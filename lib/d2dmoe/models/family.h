@@ -9,19 +9,14 @@
 
 namespace d2dmoe::models {
 
-/// What factory.cpp knows about a model family; each family's file defines one.
+/// What factory.cpp knows about a model family; each family's file defines one, `const Family&
+/// NAME_family()`.
 struct Family {
   std::string model_type;                  ///< of config.json: "bert"
   std::vector<std::string> architectures;  ///< its classes in `architectures` begin with one of these: "Bert"
   /// Builds the model without values in its parameters.
   std::shared_ptr<Model> (*build)(const ConfigReader& config, const LoadOptions& options);
 };
-
-const Family& bert_family();
-const Family& deit_family();
-const Family& distilbert_family();
-const Family& roberta_family();
-const Family& vit_family();
 
 /// Writes a table of names out in full: an entry with "{}" stands for one per layer, one that ends in "*" for
 /// weight and bias.

@@ -43,57 +43,117 @@ class Checkpoint {
 
   std::string where() const { return folder_.dir().string(); }
   std::vector<int64_t> shape(const std::string& name) { return folder_.shape(name); }
+  const std::string& file_name(const std::string& name) const { return folder_.file_name(name); }
+  void close() { folder_.close(); }
 
-  void copy(const std::string& name, const HfName& entry, torch::Tensor& parameter) {
-    const auto stored = folder_.tensor(name);
-    D2D_CHECK(stored.is_floating_point() && stored.element_size() >= 2,
-              "[model] '{}': tensor '{}' has dtype {}, must be F32, F16, BF16 or F64", where(), name,
-              c10::toString(stored.scalar_type()));
-    parameter.copy_(entry.transposed ? stored.t() : stored);
+  void check_shape(const std::string& name, const HfTensor& tensor) {
+    const auto want = tensor.shape();
+    D2D_CHECK(shape(name) == want, "[model] '{}': tensor '{}' has shape {}, config.json asks for {}", where(),
+              name, shape(name), want);
+  }
+
+  // Into parameters of `dtype`, nullopt = as it is stored.
+  void copy(const std::string& name, HfTensor& tensor, std::optional<torch::ScalarType> dtype) {
+    check_shape(name, tensor);
+    const auto stored = read(name);
+    const auto ours = tensor.transposed ? stored.t() : stored;
+    const auto as_stored = stored.scalar_type() == torch::kFloat64 ? torch::kFloat32 : stored.scalar_type();
+    int64_t row = 0;
+    for (auto& [our_name, parameter] : tensor.parts) {
+      // A parameter without values has taken no memory yet: only what is copied does.
+      if (const auto want = dtype.value_or(as_stored); parameter.scalar_type() != want)
+        parameter.set_data(torch::empty(parameter.sizes(), want));
+      parameter.copy_(ours.narrow(0, row, parameter.size(0)));
+      row += parameter.size(0);
+    }
+    folder_.release(name);
+  }
+
+  bool equals(const std::string& name, const HfTensor& tensor) {
+    check_shape(name, tensor);
+    const auto stored = read(name);
+    const auto& parameter = tensor.parts.front().second;
+    return torch::equal(stored.to(parameter.scalar_type()),
+                        tensor.transposed ? parameter.detach().t() : parameter.detach());
   }
 
  private:
+  torch::Tensor read(const std::string& name) {
+    auto stored = folder_.tensor(name);
+    D2D_CHECK(stored.is_floating_point() && stored.element_size() >= 2,
+              "[model] '{}': tensor '{}' has dtype {}, must be F32, F16, BF16 or F64", where(), name,
+              c10::toString(stored.scalar_type()));
+    return stored;
+  }
+
   io::HfFolder folder_;
   std::string prefix_;
   bool foreign_head_ = false;
 };
 
-// Their shape of one of our parameters.
-std::vector<int64_t> stored_shape(const HfName& entry, const torch::Tensor& parameter) {
-  return (entry.transposed ? parameter.t() : parameter).sizes().vec();
-}
-
-void initialise_head(const HfName& entry, torch::Tensor& parameter, double std, uint64_t seed) {
+void initialise_head(const std::string& name, torch::Tensor& parameter, double std, uint64_t seed) {
   if (parameter.dim() < 2) {
     parameter.zero_();
   } else {
-    parameter.normal_(0, std, at::detail::createCPUGenerator(derive_seed(seed, "fresh head: " + entry.ours)));
+    parameter.normal_(0, std, at::detail::createCPUGenerator(derive_seed(seed, "fresh head: " + name)));
   }
 }
 
 // Modules of the head that the checkpoint lacks, or has in another size: both their weight and bias start
 // afresh.
-std::set<std::string> fresh_modules(Checkpoint& checkpoint, const HfLayout& hf,
-                                    std::map<std::string, torch::Tensor>& weights, bool allowed) {
+std::set<std::string> fresh_modules(Checkpoint& checkpoint, const std::vector<HfTensor>& tensors,
+                                    bool allowed) {
   std::set<std::string> fresh;
-  for (const auto& entry : hf.names) {
-    if (!entry.optional) continue;
-    const auto name = checkpoint.find(entry.theirs);
-    const auto want = stored_shape(entry, weights.at(entry.ours));
-    if (!name.empty() && checkpoint.shape(name) == want) continue;
+  for (const auto& tensor : tensors) {
+    if (!tensor.optional) continue;
+    const auto name = checkpoint.find(tensor.name);
+    if (!name.empty() && checkpoint.shape(name) == tensor.shape()) continue;
     D2D_CHECK(allowed || !name.empty(),
               "[model] '{}': no tensor '{}': the folder has no trained classification head. Hint: fine-tune "
-              "it first "
-              "(d2dmoe train)",
-              checkpoint.where(), entry.theirs);
-    D2D_CHECK(allowed, "[model] '{}': tensor '{}' has shape {}, config.json asks for {}", checkpoint.where(),
-              name, checkpoint.shape(name), want);
-    fresh.insert(module_of(entry.theirs));
+              "it first (d2dmoe train)",
+              checkpoint.where(), tensor.name);
+    if (!allowed) checkpoint.check_shape(name, tensor);
+    fresh.insert(module_of(tensor.name));
   }
+  checkpoint.close();
+  for (const auto& module : fresh)
+    log::info("'{}' starts with fresh weights: the checkpoint has none that fit", module);
   return fresh;
 }
 
+// A tensor that a checkpoint holds under two names must be the same under both.
+void check_aliases(Checkpoint& checkpoint, const std::vector<HfTensor>& tensors) {
+  for (const auto& tensor : tensors) {
+    if (tensor.alias.empty() || checkpoint.find(tensor.name).empty()) continue;
+    const auto alias = checkpoint.find(tensor.alias);
+    D2D_CHECK(alias.empty() || checkpoint.equals(alias, tensor),
+              "[model] '{}': tensors '{}' and '{}' differ, config.json ties them. Hint: set "
+              "\"tie_word_embeddings\" to false there",
+              checkpoint.where(), alias, tensor.name);
+    checkpoint.close();
+  }
+}
+
 }  // namespace
+
+std::vector<int64_t> HfTensor::shape() const {
+  auto shape = parts.front().second.sizes().vec();
+  for (size_t i = 1; i < parts.size(); ++i) shape[0] += parts[i].second.size(0);
+  if (transposed) std::swap(shape.at(0), shape.at(1));
+  return shape;
+}
+
+std::vector<HfTensor> hf_tensor_table(Model& model) {
+  const auto weights = named_weights(model);
+  std::vector<HfTensor> tensors;
+  std::map<std::string, size_t> index;
+  for (const auto& entry : model.hf().names) {
+    const auto [at, is_new] = index.try_emplace(entry.theirs, tensors.size());
+    if (is_new) tensors.push_back({entry.theirs, entry.alias, entry.transposed, entry.optional, {}});
+    tensors[at->second].parts.emplace_back(entry.ours, weights.at(entry.ours));
+  }
+  return tensors;
+}
 
 std::map<std::string, torch::Tensor> named_weights(Model& model) {
   std::map<std::string, torch::Tensor> weights;
@@ -110,42 +170,44 @@ std::map<std::string, torch::Tensor> named_weights(Model& model) {
 
 void load_weights(Model& model, const io::HfFolder& folder, const LoadOptions& options) {
   const torch::NoGradGuard no_grad;
-  const auto& hf = model.hf();
-  auto weights = named_weights(model);
-  Checkpoint checkpoint(folder, hf);
-  for (const auto& entry : hf.names) {
-    if (entry.optional) continue;
-    const auto name = checkpoint.find(entry.theirs);
+  Checkpoint checkpoint(folder, model.hf());
+  auto tensors = hf_tensor_table(model);
+  const auto fresh = fresh_modules(checkpoint, tensors, options.fresh_head);
+  std::map<std::string, std::vector<std::pair<std::string, HfTensor*>>> by_file;
+  for (auto& tensor : tensors) {
+    if (fresh.contains(module_of(tensor.name))) continue;
+    auto name = checkpoint.find(tensor.name);
+    if (name.empty() && !tensor.alias.empty()) name = checkpoint.find(tensor.alias);
     D2D_CHECK(!name.empty(),
               "[model] '{}': tensor '{}' is missing. Hint: do config.json and the weights belong together?",
-              checkpoint.where(), entry.theirs);
-    const auto want = stored_shape(entry, weights.at(entry.ours));
-    D2D_CHECK(checkpoint.shape(name) == want,
-              "[model] '{}': tensor '{}' has shape {}, config.json asks for {}", checkpoint.where(), name,
-              checkpoint.shape(name), want);
-    checkpoint.copy(name, entry, weights.at(entry.ours));
+              checkpoint.where(), tensor.name);
+    by_file[checkpoint.file_name(name)].emplace_back(name, &tensor);
   }
-  const auto fresh = fresh_modules(checkpoint, hf, weights, options.fresh_head);
-  for (const auto& module : fresh)
-    log::info("'{}' starts with fresh weights: the checkpoint has none that fit", module);
-  for (const auto& entry : hf.names) {
-    if (!entry.optional) continue;
-    auto& parameter = weights.at(entry.ours);
-    if (fresh.contains(module_of(entry.theirs))) {
-      initialise_head(entry, parameter, hf.initializer_range, options.seed);
-    } else {
-      checkpoint.copy(checkpoint.find(entry.theirs), entry, parameter);
+  for (auto& [file, entries] : by_file) {
+    for (auto& [name, tensor] : entries) checkpoint.copy(name, *tensor, options.dtype);
+    checkpoint.close();
+  }
+  check_aliases(checkpoint, tensors);
+  const auto dtype = options.dtype.value_or(tensors.front().parts.front().second.scalar_type());
+  for (auto& tensor : tensors) {
+    if (!fresh.contains(module_of(tensor.name))) continue;
+    for (auto& [name, parameter] : tensor.parts) {
+      initialise_head(name, parameter, model.hf().initializer_range, options.seed);
+      if (parameter.scalar_type() != dtype) parameter.set_data(parameter.to(dtype));
     }
   }
 }
 
 std::vector<HfName> expand_names(const std::vector<HfName>& table, int64_t layers) {
   std::vector<HfName> names;
-  const auto add = [&](const HfName& entry) {
-    if (!entry.ours.ends_with('*')) return names.push_back(entry);
-    for (const char* field : {"weight", "bias"})
-      names.push_back({replace_ending(entry.ours, "*", field), replace_ending(entry.theirs, "*", field),
-                       entry.transposed, entry.optional});
+  const auto add = [&](HfName entry) {
+    if (!entry.ours.ends_with('*')) return names.push_back(std::move(entry));
+    const auto ours = entry.ours, theirs = entry.theirs;
+    for (const char* field : {"weight", "bias"}) {
+      entry.ours = replace_ending(ours, "*", field);
+      entry.theirs = replace_ending(theirs, "*", field);
+      names.push_back(entry);
+    }
   };
   const auto at_layer = [](std::string text, int64_t layer) {
     return text.replace(text.find("{}"), 2, std::to_string(layer));
@@ -155,8 +217,12 @@ std::vector<HfName> expand_names(const std::vector<HfName>& table, int64_t layer
       add(entry);
       continue;
     }
-    for (int64_t i = 0; i < layers; ++i)
-      add({at_layer(entry.ours, i), at_layer(entry.theirs, i), entry.transposed, entry.optional});
+    for (int64_t i = 0; i < layers; ++i) {
+      auto layer = entry;
+      layer.ours = at_layer(entry.ours, i);
+      layer.theirs = at_layer(entry.theirs, i);
+      add(std::move(layer));
+    }
   }
   return names;
 }

@@ -53,6 +53,15 @@ const torch::Tensor& SequenceLayout::key_mask() const {
   return key_mask_;
 }
 
+const torch::Tensor& SequenceLayout::causal_mask(int64_t window) const {
+  auto& mask = causal_masks_[window];
+  if (!mask.defined()) {
+    mask = torch::ones({longest_, longest_}, torch::dtype(torch::kBool).device(device_)).tril_();
+    if (window > 0) mask.triu_(1 - window);
+  }
+  return mask;
+}
+
 const torch::Tensor& SequenceLayout::first_rows() const {
   if (!first_rows_.defined()) {
     auto rows = torch::empty({size()}, torch::kInt64);

@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +14,8 @@ struct Selection;
 }
 
 namespace d2dmoe::nn {
+
+class KvCache;
 
 /// What kind of place of the model a site is.
 enum class SiteKind { ffn, attention_q, attention_k, attention_v, attention_o };
@@ -59,6 +62,9 @@ class SequenceLayout {
   const torch::Tensor& padded_index() const;
   /// [B, 1, 1, longest] bool, true at real tokens.
   const torch::Tensor& key_mask() const;
+  /// [longest, longest] bool, true where a query (row) sees a key (column): itself and those before it.
+  /// @param window  how many keys it sees at most, itself among them; 0 = all
+  const torch::Tensor& causal_mask(int64_t window) const;
   /// [B] int64: the packed row of each sequence's first token.
   const torch::Tensor& first_rows() const;
 
@@ -67,6 +73,7 @@ class SequenceLayout {
   torch::Device device_;
   int64_t tokens_ = 0, longest_ = 0;
   mutable torch::Tensor padded_index_, key_mask_, first_rows_;
+  mutable std::map<int64_t, torch::Tensor> causal_masks_;  // by window
 };
 
 /// Travels with a forward pass: the sequence boundaries, the selection rule in force, and who watches.
@@ -77,6 +84,8 @@ struct ForwardContext {
   const moe::Selection* selection =
       nullptr;  ///< overrides every site's own selection; nullptr = the site's own
   std::vector<Observer*> observers;
+  /// Decoders: the sequences' earlier tokens; the batch holds what follows them. nullptr = it holds all.
+  KvCache* cache = nullptr;
 
   bool wants_activations() const;
   void on_input(const SiteId& site, const torch::Tensor& x) const;

@@ -22,6 +22,16 @@ torch::Tensor LayerNorm::forward(const torch::Tensor& x) const {
   return at::layer_norm(x, weight.sizes(), weight, bias, eps_);
 }
 
+RmsNorm::RmsNorm(int64_t dim, double eps, Scale scale) : eps_(eps), scale_(scale) {
+  weight = register_parameter("weight", torch::empty({dim}));
+}
+
+torch::Tensor RmsNorm::forward(const torch::Tensor& x) const {
+  if (scale_ == Scale::weight) return at::rms_norm(x, weight.sizes(), weight, eps_);
+  const auto scale = weight.to(torch::kFloat32) + 1;
+  return at::rms_norm(x.to(torch::kFloat32), weight.sizes(), scale, eps_).to(x.scalar_type());
+}
+
 Embedding::Embedding(int64_t rows, int64_t dim) {
   weight = register_parameter("weight", torch::empty({rows, dim}));
 }
@@ -32,13 +42,13 @@ torch::Tensor Embedding::forward(const torch::Tensor& index) const {
 
 void initialise(torch::nn::Module& module, double std, at::Generator generator) {
   const torch::NoGradGuard no_grad;
-  const bool norm = module.as<LayerNorm>() != nullptr;
+  const auto* norm = module.as<Norm>();
   for (auto& entry : module.named_parameters(/*recurse=*/false)) {
     auto& values = entry.value();
     if (values.dim() >= 2) {
       values.normal_(0, std, generator);
     } else {
-      values.fill_(norm && entry.key() == "weight" ? 1 : 0);
+      values.fill_(norm != nullptr && entry.key() == "weight" ? norm->neutral_weight() : 0);
     }
   }
   for (auto& part : module.children()) initialise(*part, std, generator);

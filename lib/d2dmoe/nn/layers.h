@@ -28,16 +28,41 @@ class Linear : public torch::nn::Module {
   torch::Tensor weight, bias;
 };
 
+/// What normalises rows.
+class Norm : public torch::nn::Module {
+ public:
+  /// @param x  [N, D]
+  /// @return   [N, D]
+  virtual torch::Tensor forward(const torch::Tensor& x) const = 0;
+  /// The weight that scales by 1: what fresh ones are.
+  virtual double neutral_weight() const { return 1; }
+};
+
 /// Normalises each row to mean 0 and variance 1, then scales and shifts. Parameters: weight [D], bias [D].
-class LayerNorm : public torch::nn::Module {
+class LayerNorm : public Norm {
  public:
   LayerNorm(int64_t dim, double eps);
-  /// @param x  [N, D]
-  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor forward(const torch::Tensor& x) const override;
   torch::Tensor weight, bias;
 
  private:
   double eps_;
+};
+
+/// Divides each row by the root of its mean square, then scales. Low precision rows are normalised in
+/// float32. Parameter: weight [D].
+class RmsNorm : public Norm {
+ public:
+  /// The scale: the weight itself, or 1 + weight with the multiplication in float32 (Gemma).
+  enum class Scale { weight, one_plus_weight };
+  RmsNorm(int64_t dim, double eps, Scale scale);
+  torch::Tensor forward(const torch::Tensor& x) const override;
+  double neutral_weight() const override { return scale_ == Scale::weight ? 1 : 0; }
+  torch::Tensor weight;
+
+ private:
+  double eps_;
+  Scale scale_;
 };
 
 /// A table of rows. Parameter: weight [rows, D].
@@ -50,8 +75,8 @@ class Embedding : public torch::nn::Module {
   torch::Tensor weight;
 };
 
-/// Fresh values for every parameter below `module`: matrices normal(0, std), LayerNorm weights 1, other
-/// vectors 0. Draws from `generator` (of the parameters' device), in the order of the parameters.
+/// Fresh values for every parameter below `module`: matrices normal(0, std), norms that leave the scale,
+/// other vectors 0. Draws from `generator` (of the parameters' device), in the order of the parameters.
 void initialise(torch::nn::Module& module, double std, at::Generator generator);
 
 }  // namespace d2dmoe::nn
