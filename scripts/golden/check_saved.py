@@ -15,7 +15,7 @@ import sys
 
 import safetensors.torch
 import torch
-from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForSequenceClassification
 
 
 def image_logits(model, pixels):
@@ -26,15 +26,16 @@ def image_logits(model, pixels):
 
 def text_logits(model, ours):
     sequences = ours["token_ids"].split(ours["lengths"].tolist())
-    return torch.cat([model(input_ids=ids.unsqueeze(0)).logits for ids in sequences])
+    return torch.cat([model(input_ids=ids.unsqueeze(0)).logits.flatten(0, -2) for ids in sequences])
 
 
 def main():
     folder, logits_file = sys.argv[1:]
     ours = safetensors.torch.load_file(logits_file)
     images = "pixels" in ours
-    cls = AutoModelForImageClassification if images else AutoModelForSequenceClassification
-    model, report = cls.from_pretrained(folder, output_loading_info=True)
+    classifier = AutoConfig.from_pretrained(folder).architectures[0].endswith("Classification")
+    cls = AutoModelForImageClassification if images else AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
+    model, report = cls.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, attn_implementation="eager")
     for kind, names in report.items():
         assert not names, f"{kind}: {names}"
     model.eval()

@@ -1,4 +1,7 @@
 // Decoders against transformers (scripts/golden/decoders.py), and what holds for each.
+#include <malloc.h>
+
+#include <cstdlib>
 #include <fstream>
 
 #include "d2dmoe/nn/kv_cache.h"
@@ -60,6 +63,16 @@ torch::Tensor mean_loss(models::Model& model, const data::Batch& batch) {
   auto& language = *model.language_model();
   const auto targets = models::next_tokens(batch);
   return language.losses(language.hidden(batch, ctx), targets).sum() / targets.ne(-100).sum();
+}
+
+// A value of /proc/self/status in bytes, 0 where there is none.
+double memory(const std::string& key) {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  double kilobytes = 0;
+  while (status >> word)
+    if (word == key + ":" && status >> kilobytes) return kilobytes * 1024;
+  return 0;
 }
 
 // Tokens from `begin` on of every sequence of an even batch, or `count` of them.
@@ -321,6 +334,65 @@ TEST_CASE("decoders: bf16 weights stay bf16 when asked to, and compute like tran
   const double theirs_off = (theirs - exact).square().mean().sqrt().item<double>();
   CHECK(ours_off < 1.25 * theirs_off);
   CHECK(load("qwen2-yarn-bf16")->parameters().front().scalar_type() == torch::kFloat32);
+}
+
+TEST_CASE("decoders: loading bf16 weights takes the memory of the weights, once") {
+  ordered_json config = load("llama")->config();
+  for (const auto& [key, value] : {std::pair("vocab_size", 8192),
+                                   {"hidden_size", 1024},
+                                   {"intermediate_size", 8192},
+                                   {"num_hidden_layers", 2},
+                                   {"head_dim", 16}})
+    config[key] = value;
+  config["tie_word_embeddings"] = true;
+  const TempDir dir;
+  double bytes = 0;
+  {
+    const auto outline = models::outline_model(config, "test");
+    std::map<std::string, torch::Tensor> tensors;
+    for (const auto& [name, tensor] : models::hf_tensors(*outline)) {
+      tensors[name] = torch::zeros(tensor.sizes(), torch::kBFloat16);
+      bytes += static_cast<double>(tensors[name].nbytes());
+    }
+    io::write_safetensors(dir / "model.safetensors", tensors);
+    std::ofstream(dir / "config.json") << config;
+  }
+  const auto taken = [&](std::optional<torch::ScalarType> dtype) {
+    models::LoadOptions options;
+    options.dtype = dtype;
+    malloc_trim(0);
+    std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts again
+    const double before = memory("VmRSS");
+    const auto model = models::load_model(io::HfFolder(dir.path()), options);
+    return memory("VmHWM") - before;
+  };
+  if (memory("VmHWM") == 0 || !std::ofstream("/proc/self/clear_refs")) {
+    WARN("SKIPPED: this system does not tell the memory of a process");
+    return;
+  }
+  CHECK(taken(std::nullopt) < 1.4 * bytes);
+  CHECK(taken(std::nullopt) > 0.8 * bytes);
+  CHECK(taken(torch::kFloat32) < 2.4 * bytes);
+  CHECK(taken(torch::kFloat32) > 1.8 * bytes);
+}
+
+// Not a test of its own: what scripts/golden/check_saved.py loads with transformers.
+TEST_CASE("decoders: folders for check_saved.py", "[.][saved]") {
+  const char* out = std::getenv("D2DMOE_SAVED");
+  REQUIRE(out != nullptr);
+  const torch::NoGradGuard no_grad;
+  auto names = kLanguageModels;
+  names.insert(names.end(), kClassifiers.begin(), kClassifiers.end());
+  for (const auto& name : names) {
+    auto model = load(name);
+    const auto dir = std::filesystem::path(out) / name;
+    std::filesystem::create_directories(dir);
+    models::save_model(*model, dir);
+    const auto batch = batch_of(*golden_of(name), "even");
+    io::write_safetensors(dir / "logits.safetensors", {{"token_ids", batch.token_ids},
+                                                       {"lengths", torch::tensor(batch.lengths)},
+                                                       {"logits", run(*model, batch)}});
+  }
 }
 
 TEST_CASE("decoders: configs of older files mean the same") {

@@ -6,6 +6,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/hash.h"
 #include "d2dmoe/core/log.h"
+#include "d2dmoe/models/model.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -30,14 +31,6 @@ Start start_of(const config::Experiment& options, const std::string& stage) {
   if (stage == "convert") return {options.convert.start, {"train_sparse", "train"}};
   if (stage == "sweep_tau") return {options.sweep_tau.start, {"convert"}};
   throw Error(format("[stages] '{}': not a stage; must be train, train_sparse, convert or sweep_tau", stage));
-}
-
-/// Rows of the position table that a sequence may use; 0 when config.json does not say.
-int64_t longest_input(const Json& config) {
-  const int64_t rows = config.value("max_position_embeddings", int64_t{0});
-  // RoBERTa's positions begin behind the padding id.
-  if (config.value("model_type", "") == "roberta") return rows - config.value("pad_token_id", int64_t{1}) - 1;
-  return rows;
 }
 
 std::vector<std::string> labels_of(const Json& config) {
@@ -112,7 +105,8 @@ Inputs open_inputs(const config::LoadedExperiment& experiment, const fs::path& m
       "tokenizer files belong to another model",
       model_folder, tokenizer->vocab_size(), vocab);
   config::DataOptions options = experiment.options.data;
-  if (const int64_t longest = longest_input(folder.config()); longest > 0 && options.max_length > longest) {
+  const auto outline = models::outline_model(folder.config(), (model_folder / "config.json").string());
+  if (const int64_t longest = outline->max_length(); options.max_length > longest) {
     log::warn("data.max_length {} is above the {} positions of '{}': texts are cut at {}", options.max_length,
               longest, model_folder, longest);
     options.max_length = longest;
