@@ -1,5 +1,7 @@
 #include "d2dmoe/tokenizer/sentencepiece.h"
 
+#include "d2dmoe/tokenizer/sentencepiece_spec.h"
+
 #include <nlohmann/json.hpp>
 
 #include "d2dmoe/io/atomic_file.h"
@@ -71,6 +73,27 @@ TEST_CASE("sentencepiece: bos, eos, and special tokens in the text") {
   CHECK(t->adds_bos());
   CHECK(t->is_special(1));
   CHECK(t->decode({1, t->encode("feel", nullptr, 0).ids[1], 2}, true) == "feel");
+}
+
+TEST_CASE("sentencepiece: what a model says of blanks is read from its bytes") {
+  const std::string model = io::read_file(golden("tokenizer/causal/bpe.model"));
+  const auto spec = tokenizer::read_sentencepiece_spec(model);
+  CHECK(spec.identity);
+  CHECK(spec.add_dummy_prefix);
+  CHECK(!spec.remove_extra_whitespaces);
+  CHECK(!spec.whitespace_is_suffix);
+  // A second normalizer_spec, as protobuf joins messages: no prefix, extra blanks removed.
+  const auto changed = [&](std::string_view more) { return model + std::string(more); };
+  const std::string bare = changed(std::string_view("\x1A\x04\x18\x00\x20\x01", 6));
+  CHECK(!tokenizer::read_sentencepiece_spec(bare).add_dummy_prefix);
+  CHECK(tokenizer::read_sentencepiece_spec(bare).remove_extra_whitespaces);
+  const auto t = tokenizer::parse_sentencepiece_model(bare, "tokenizer.model");
+  CHECK(t->encode("  feel   feel ", nullptr, 0).ids == t->encode("feel feel", nullptr, 0).ids);
+  CHECK(t->encode("feel", nullptr, 0).ids != sentencepiece_model("bpe")->encode("feel", nullptr, 0).ids);
+  const std::string suffix = changed(std::string_view("\x12\x03\xC0\x01\x01", 5));
+  CHECK(contains(message_of([&] { tokenizer::parse_sentencepiece_model(suffix, "tokenizer.model"); }),
+                 "treat_whitespace_as_suffix"));
+  CHECK(tokenizer::read_sentencepiece_spec("\xFF\xFF").add_dummy_prefix);  // corrupt: the defaults
 }
 
 TEST_CASE("sentencepiece: files that are none") {
