@@ -94,8 +94,6 @@ size_t next_boundary(std::string_view text, size_t position) {
   return position;
 }
 
-using unicode::Category;
-
 constexpr std::array<std::string_view, 29> kCategoryNames = {
     "Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps",
     "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co"};
