@@ -2,14 +2,15 @@
 #include <set>
 
 #include "d2dmoe/core/error.h"
-#include "d2dmoe/data/dataset.h"
+#include "d2dmoe/data/text_source.h"
 #include "d2dmoe/io/atomic_file.h"
+#include "support/datasets.h"
 #include "support/support.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::test;
 using data::load_text_data;
-using data::TextData;
+using data::Splits;
 
 namespace {
 
@@ -32,14 +33,14 @@ config::DataOptions files(const TempDir& dir, const std::string& train, const st
   return options;
 }
 
-TextData load(const config::DataOptions& options, const std::vector<std::string>& wanted,
-              const std::vector<std::string>& model_labels = {}, uint64_t seed = 1) {
+Splits load(const config::DataOptions& options, const std::vector<std::string>& wanted,
+            const std::vector<std::string>& model_labels = {}, uint64_t seed = 1) {
   return load_text_data(options, words(), wanted, model_labels, seed);
 }
 
 std::vector<double> labels_of(const data::Dataset& dataset) {
   std::vector<double> out;
-  for (const auto& example : dataset.examples) out.push_back(example.label);
+  for (const auto& example : examples_of(dataset)) out.push_back(example.label);
   return out;
 }
 
@@ -59,13 +60,13 @@ TEST_CASE("dataset: splits, labels and tokens") {
   const auto options = files(dir, kTrain, "text,label\nfine,joy\n", "text,label\nvery bad,sad\n");
   const auto data = load(options, {"train", "validation", "test"});
   CHECK(data.label_names == std::vector<std::string>{"joy", "sad"});
-  CHECK(!data.regression);
+  CHECK(!(data.task == data::Task::regression));
   CHECK(labels_of(data.train) == std::vector<double>{1, 0, 1});
   CHECK(labels_of(data.validation) == std::vector<double>{0});
   CHECK(labels_of(data.test) == std::vector<double>{1});
-  CHECK(data.train.examples[0].ids == words().encode("i am sad", nullptr, 0).ids);
+  CHECK(examples_of(data.train)[0].ids == words().encode("i am sad", nullptr, 0).ids);
   CHECK(data.train.tokens() == 5 + 4 + 3);
-  CHECK(load(options, {"test"}).train.examples.empty());
+  CHECK(load(options, {"test"}).train.empty());
   CHECK(labels_of(load(options, {"test"}).test) == std::vector<double>{1});  // the ids of training
 }
 
@@ -78,11 +79,11 @@ TEST_CASE("dataset: two texts, max_length, limit") {
   options.validation_share = 0;
   auto data = load(options, {"train"});
   const std::string_view pair = "very bad";
-  CHECK(data.train.examples[0].ids == words().encode("so good", &pair, 6).ids);
-  CHECK(data.train.examples[0].type_ids == words().encode("so good", &pair, 6).type_ids);
+  CHECK(examples_of(data.train)[0].ids == words().encode("so good", &pair, 6).ids);
+  CHECK(examples_of(data.train)[0].type_ids == words().encode("so good", &pair, 6).type_ids);
   options.limit = 1;
   data = load(options, {"train"});
-  CHECK(data.train.examples.size() == 1);
+  CHECK(data.train.size() == 1);
   CHECK(data.label_names.size() == 2);  // the limit does not hide classes
 }
 
@@ -103,7 +104,7 @@ TEST_CASE("dataset: regression") {
   options.task = "regression";
   options.validation_share = 0;
   const auto data = load(options, {"train"});
-  CHECK(data.regression);
+  CHECK((data.task == data::Task::regression));
   CHECK(data.label_names.empty());
   CHECK(labels_of(data.train) == std::vector<double>{1.5, -0.2});
   for (const char* bad : {"x", "nan", "inf", "1.5x"}) {
@@ -118,18 +119,18 @@ TEST_CASE("dataset: validation is cut from training, the same for a seed") {
   TempDir dir;
   const auto options = files(dir, table(200, 4));
   const auto data = load(options, {"train", "validation"});
-  CHECK(data.validation.examples.size() == 20);
-  CHECK(data.train.examples.size() == 180);
+  CHECK(data.validation.size() == 20);
+  CHECK(data.train.size() == 180);
   std::map<double, int> counts;
   for (const double label : labels_of(data.validation)) ++counts[label];
   for (const auto& [label, count] : counts) CHECK(count == 5);
   std::set<std::vector<int64_t>> all;
   for (const auto* split : {&data.train, &data.validation}) {
-    for (const auto& example : split->examples) all.insert(example.ids);
+    for (const auto& example : examples_of(*split)) all.insert(example.ids);
   }
   const auto ids = [](const data::Dataset& dataset) {
     std::vector<std::vector<int64_t>> out;
-    for (const auto& example : dataset.examples) out.push_back(example.ids);
+    for (const auto& example : examples_of(dataset)) out.push_back(example.ids);
     return out;
   };
   CHECK(ids(load(options, {"validation"}).validation) == ids(data.validation));
@@ -141,7 +142,7 @@ TEST_CASE("dataset: a rare label stays in training") {
   TempDir dir;
   const auto options = files(dir, table(40, 2) + "once,rare\n");
   const auto data = load(options, {"train", "validation"});
-  CHECK(data.validation.examples.size() == 4);
+  CHECK(data.validation.size() == 4);
   const auto labels = labels_of(data.train);
   CHECK(std::count(labels.begin(), labels.end(), 2.0) == 1);
 }
@@ -149,7 +150,7 @@ TEST_CASE("dataset: a rare label stays in training") {
 TEST_CASE("dataset: a small file gives up one row") {
   TempDir dir;
   const auto data = load(files(dir, kTrain), {"train", "validation"});
-  CHECK(data.validation.examples.size() == 1);
+  CHECK(data.validation.size() == 1);
   CHECK(labels_of(data.validation)[0] == 1);  // of the label that has two
 }
 
@@ -190,7 +191,7 @@ TEST_CASE("dataset: all of CARER") {
   options.label = "label_name";
   const auto data = load(options, {"train", "validation", "test"});
   CHECK(data.label_names == std::vector<std::string>{"anger", "fear", "joy", "love", "sadness", "surprise"});
-  CHECK(data.train.examples.size() == 16000);
-  CHECK(data.validation.examples.size() == 2000);
-  CHECK(data.test.examples.size() == 2000);
+  CHECK(data.train.size() == 16000);
+  CHECK(data.validation.size() == 2000);
+  CHECK(data.test.size() == 2000);
 }

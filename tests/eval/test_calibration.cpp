@@ -30,7 +30,7 @@ double measured_flops(models::Model& model, const data::Dataset& dataset, const 
   eval::EvaluateOptions options;
   options.observers = {&ledger};
   options.on_batch = [&](const data::Batch& batch) { ledger.on_batch(batch); };
-  eval::evaluate(model, dataset, false, options);
+  eval::evaluate(model, dataset, options);
   return ledger.result().flops_share;
 }
 
@@ -89,7 +89,7 @@ TEST_CASE("calibration: per-site values do at least as well as one value at the 
     (measured_flops(*c.model, c.validation, setting) > result.flops_share ? low : high) = tau;
   }
   const eval::ScopedSetting scope(*c.model, eval::uniform_setting(*c.model, {"dynamic_k", high, 0}));
-  const double uniform = eval::metric("accuracy", eval::evaluate(*c.model, c.validation, false, {}));
+  const double uniform = eval::metric("accuracy", eval::evaluate(*c.model, c.validation, {}));
   CHECK(result.score >= uniform - 0.05);
 }
 

@@ -29,7 +29,7 @@ eval::Cost cost_of(models::Model& model, const data::Dataset& dataset, const moe
   options.observers = {&ledger};
   if (second != nullptr) options.observers.push_back(second);
   options.on_batch = [&](const data::Batch& batch) { ledger.on_batch(batch); };
-  eval::evaluate(model, dataset, false, options);
+  eval::evaluate(model, dataset, options);
   return ledger.result();
 }
 
@@ -43,12 +43,12 @@ TEST_CASE("cost ledger: dense models equal PyTorch's flop counter", "[golden]") 
     models::LoadOptions load;
     load.num_labels = static_cast<int64_t>(c.at("config").at("id2label").size());
     const auto model = models::make_model(c.at("config"), load);
-    data::Dataset dataset;
+    std::vector<data::Example> examples;
     for (const int64_t length : c.at("lengths").get<std::vector<int64_t>>()) {
-      dataset.examples.push_back({std::vector<int64_t>(static_cast<size_t>(length), 6),
-                                  std::vector<int64_t>(static_cast<size_t>(length), 0), 0});
+      examples.push_back({std::vector<int64_t>(static_cast<size_t>(length), 6),
+                          std::vector<int64_t>(static_cast<size_t>(length), 0), 0});
     }
-    const auto cost = cost_of(*model, dataset, nullptr, 64);
+    const auto cost = cost_of(*model, data::text_dataset(std::move(examples)), nullptr, 64);
     // transformers computes padded batches: the figure with padding is the counter's.
     double padded = 0;
     for (const auto& part : cost.parts) padded += part.matmul ? part.padded : 0;
@@ -151,8 +151,8 @@ TEST_CASE("cost ledger: a routed model equals a count over the masks of what ran
   CHECK(cost.cls8 == Approx(free_of_group / groups));
 
   double pairs = 0;
-  for (const auto& example : dataset.examples)
-    pairs += static_cast<double>(example.ids.size() * example.ids.size());
+  for (int64_t i = 0; i < dataset.size(); ++i)
+    pairs += static_cast<double>(dataset.length(i) * dataset.length(i));
   const double fixed = 3 * 4 * 2 * d * d * tokens + 3 * 4 * d * pairs + (2 * d * d + 2 * d * 3) * 11;
   const double router = 2 * (d * width + width * routed) * rows;
   const double experts_flops = 4 * d * s * chosen;
@@ -179,7 +179,7 @@ TEST_CASE("cost ledger: all experts cost the dense model, the dense path is coun
   CHECK(cost.cls8 == 0);
 
   eval::CostLedger ledger(*model);  // sites are fresh: "all"
-  data::Batch batch = data::collate(dataset, {0}, false);
+  data::Batch batch = dataset.collate({0});
   ledger.on_batch(batch);
   const int64_t n = batch.tokens();
   auto mask = torch::zeros({n, 8}, torch::kBool);

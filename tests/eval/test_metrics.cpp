@@ -1,5 +1,7 @@
 #include "d2dmoe/eval/metrics.h"
 
+#include <set>
+
 #include <cmath>
 
 #include "d2dmoe/config/names.h"
@@ -19,6 +21,8 @@ eval::Predictions predictions_of(const std::vector<std::vector<double>>& logits,
   p.logits = torch::empty({static_cast<int64_t>(logits.size()), static_cast<int64_t>(logits.at(0).size())});
   for (size_t i = 0; i < logits.size(); ++i) p.logits[static_cast<int64_t>(i)] = torch::tensor(logits[i]);
   p.labels = torch::tensor(labels, torch::kFloat64);
+  p.task = p.logits.size(1) == 1 ? data::Task::regression : data::Task::classification;
+  p.losses = eval::task_losses(p.logits, p.labels, p.task);
   return p;
 }
 
@@ -34,10 +38,21 @@ eval::Predictions coin(int64_t n, double share, uint64_t seed) {
 
 }  // namespace
 
-TEST_CASE("metrics: the registry holds the config's names, in their order") {
-  std::vector<std::string> names;
-  for (const auto& choice : config::kMetrics) names.emplace_back(choice.name);
-  CHECK(eval::metric_names() == names);
+TEST_CASE("metrics: the registry holds every name that the config takes") {
+  std::set<std::string> fitting;
+  for (const auto task :
+       {data::Task::classification, data::Task::regression, data::Task::language_modeling}) {
+    for (const auto& name : eval::metrics_of(task)) {
+      CHECK_NOTHROW(eval::higher_is_better(name));
+      CHECK(eval::resolve_metric(name, task) == name);
+      fitting.insert(name);
+    }
+    CHECK(eval::resolve_metric("auto", task) == eval::metrics_of(task).front());
+  }
+  std::set<std::string> names;
+  for (const auto& choice : config::kMetrics) names.emplace(choice.name);
+  names.erase("auto");
+  CHECK(fitting == names);
   CHECK(eval::higher_is_better("accuracy"));
   CHECK_FALSE(eval::higher_is_better("loss"));
 }
@@ -60,8 +75,9 @@ TEST_CASE("metrics: what is undefined is 0, what does not fit is refused") {
   CHECK(eval::metric("mcc", classes) == 0);
   const auto constant = predictions_of({{2}, {2}, {2}}, {1, 2, 3});
   CHECK(eval::metric("pearson", constant) == 0);
-  CHECK(contains(message_of([&] { eval::metric("accuracy", constant); }), "regression"));
-  CHECK(contains(message_of([&] { eval::metric("pearson", classes); }), "2 classes"));
+  CHECK(contains(message_of([&] { eval::metric("accuracy", constant); }), "does not fit a regression task"));
+  CHECK(
+      contains(message_of([&] { eval::metric("pearson", classes); }), "does not fit a classification task"));
   CHECK(contains(message_of([&] { eval::metric("acuracy", classes); }), "did you mean 'accuracy'"));
 }
 
@@ -102,12 +118,14 @@ TEST_CASE("metrics: every metric's interval holds the metric") {
     values.push_back({targets.back() + 0.5 * rng.uniform()});
   }
   const auto classes = predictions_of(logits, labels), numbers = predictions_of(values, targets);
-  for (const auto& name : eval::metric_names()) {
-    INFO(name);
-    const auto& p = name == "pearson" ? numbers : classes;
-    const auto interval = eval::bootstrap(name, p, 300, 1);
-    CHECK(interval.low < interval.high);
-    CHECK(interval.contains(eval::metric(name, p)));
+  for (const auto* p : {&classes, &numbers}) {
+    for (const auto& name : eval::metrics_of(p->task)) {
+      if (name == "top5_accuracy") continue;  // three classes: always 1
+      INFO(name);
+      const auto interval = eval::bootstrap(name, *p, 300, 1);
+      CHECK(interval.low < interval.high);
+      CHECK(interval.contains(eval::metric(name, *p)));
+    }
   }
 }
 
@@ -127,4 +145,26 @@ TEST_CASE("metrics: a paired difference cancels what both models share") {
   other.labels = torch::ones({400}, torch::kFloat64);
   CHECK(contains(message_of([&] { eval::bootstrap_difference("accuracy", a, other, 10, 1); }),
                  "same examples"));
+}
+
+TEST_CASE("metrics: the five likeliest of ten classes") {
+  eval::Predictions p;
+  p.logits = torch::arange(10, torch::kFloat32).repeat({4, 1});  // class 9 is the likeliest, then 8, …
+  p.labels = torch::tensor({9.0, 5.0, 4.0, 0.0}, torch::kFloat64);
+  CHECK(eval::metric("top5_accuracy", p) == 0.5);
+  CHECK(eval::metric("accuracy", p) == 0.25);
+}
+
+TEST_CASE("metrics: language models are judged per counted token, and per byte") {
+  eval::Predictions p;
+  p.task = data::Task::language_modeling;
+  p.labels = torch::full({2}, std::numeric_limits<double>::quiet_NaN(), torch::kFloat64);
+  p.losses = torch::tensor({3.0, 9.0}, torch::kFloat64);
+  p.counts = torch::tensor({1.0, 5.0}, torch::kFloat64);
+  p.bytes = torch::tensor({4.0, 20.0}, torch::kFloat64);
+  CHECK(eval::metric("loss", p) == Approx(2));
+  CHECK(eval::metric("perplexity", p) == Approx(std::exp(2.0)));
+  CHECK(eval::metric("bits_per_byte", p) == Approx(12 / std::log(2.0) / 24));
+  CHECK(eval::bootstrap("perplexity", p, 50, 1).high <= std::exp(3.0) + 1e-9);
+  CHECK(eval::bootstrap_difference("perplexity", p, p, 50, 1).high == 0);
 }

@@ -18,7 +18,7 @@ double measured_share(models::Model& model, const data::Dataset& dataset, const 
   options.selection = &selection;
   options.observers = {&ledger};
   options.on_batch = [&](const data::Batch& batch) { ledger.on_batch(batch); };
-  eval::evaluate(model, dataset, false, options);
+  eval::evaluate(model, dataset, options);
   return ledger.result().executed_share;
 }
 
@@ -31,7 +31,7 @@ TEST_CASE("placement: points lie evenly in cost, not in the value") {
   convert_all(*model, 24);
   const auto dataset = tiny_dataset(60);
   const bool oracle = rule.rfind("oracle", 0) == 0;
-  const eval::ScoreSample sample(*model, dataset, false, oracle, 1 << 20, 1, torch::kCPU);
+  const eval::ScoreSample sample(*model, dataset, oracle, 1 << 20, 1, torch::kCPU);
   const auto values = eval::place_points(sample, rule, 0, 7);
   REQUIRE(values.size() == 7);
   std::vector<double> shares;
@@ -47,7 +47,7 @@ TEST_CASE("placement: points lie evenly in cost, not in the value") {
 TEST_CASE("placement: top_k gets whole numbers, each once") {
   const auto model = tiny_model();
   convert_all(*model, 8, 2);
-  const eval::ScoreSample sample(*model, tiny_dataset(20), false, false, 500, 1, torch::kCPU);
+  const eval::ScoreSample sample(*model, tiny_dataset(20), false, 500, 1, torch::kCPU);
   CHECK(sample.least_routed_experts() == 6);
   CHECK(eval::place_points(sample, "top_k", 0, 20) == std::vector<double>{6, 5, 4, 3, 2, 1});
   CHECK(sample.executed_share(moe::Selection{"top_k", 1, 0}) ==
@@ -58,7 +58,6 @@ TEST_CASE("placement: top_k gets whole numbers, each once") {
 TEST_CASE("placement: a rule without a value and a dense model are refused") {
   CHECK(contains(message_of([] { eval::value_range("all", 8); }), "no value"));
   const auto model = tiny_model();
-  CHECK(contains(
-      message_of([&] { eval::ScoreSample(*model, tiny_dataset(3), false, false, 10, 1, torch::kCPU); }),
-      "no converted site"));
+  CHECK(contains(message_of([&] { eval::ScoreSample(*model, tiny_dataset(3), false, 10, 1, torch::kCPU); }),
+                 "no converted site"));
 }

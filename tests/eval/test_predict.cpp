@@ -48,10 +48,9 @@ TEST_CASE("predict: answers stand in the order given and equal the model's") {
   const std::vector<eval::PredictText> texts = {{"5 9 12 30", {}}, {"7", {}}, {"8 9", "10 11 12"}};
   const auto out = eval::predict(*model, NumberTokenizer(), texts, {.batch_size = 2});
   REQUIRE(out.size() == 3);
-  data::Dataset dataset;
-  dataset.examples = {
-      {{5, 9, 12, 30}, {0, 0, 0, 0}, -1}, {{7}, {0}, -1}, {{8, 9, 10, 11, 12}, {0, 0, 1, 1, 1}, -1}};
-  const auto logits = eval::evaluate(*model, dataset, false, {}).logits;
+  const auto dataset =
+      data::text_dataset({{{5, 9, 12, 30}, {0, 0, 0, 0}}, {{7}, {0}}, {{8, 9, 10, 11, 12}, {0, 0, 1, 1, 1}}});
+  const auto logits = eval::evaluate(*model, dataset, {}).logits;
   for (size_t i = 0; i < 3; ++i) {
     const auto p = torch::softmax(logits[static_cast<int64_t>(i)], 0);
     CHECK(difference(torch::tensor(out[i].probabilities, torch::kFloat32), p, 1e-5) == "");

@@ -16,7 +16,7 @@ TEST_CASE("sweep: a point has its quality, cost and time, against the dense base
   options.time_runs = 3;
   options.time_seconds = 60;
   options.bootstrap = 50;
-  const eval::Sweep sweep({*routed, *dense, dataset, false, "accuracy", options, 1, torch::kCPU});
+  const eval::Sweep sweep({*routed, *dense, dataset, "accuracy", options, 1, torch::kCPU});
   CHECK(sweep.dense().at("score") == 1.0);
   CHECK(sweep.dense().at("flops_share") == 1.0);
   CHECK(contains(eval::point_line([&] {

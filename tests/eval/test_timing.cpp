@@ -15,7 +15,7 @@ TEST_CASE("timing: pairs of runs at every batch size, until the runs are done") 
   options.batch_sizes = {1, 4};
   options.runs = 6;
   options.seconds = 60;
-  const auto timings = eval::compare_times(*dense, *routed, tiny_dataset(10), false, options);
+  const auto timings = eval::compare_times(*dense, *routed, tiny_dataset(10), options);
   REQUIRE(timings.size() == 2);
   for (size_t i = 0; i < 2; ++i) {
     const auto& t = timings[i];
@@ -30,9 +30,9 @@ TEST_CASE("timing: pairs of runs at every batch size, until the runs are done") 
   CHECK(timings[1].tokens > timings[0].tokens);
 
   options.seconds = 0;  // over at once: as many pairs as a median needs
-  CHECK(eval::compare_times(*dense, *routed, tiny_dataset(10), false, options)[0].runs == 6);
+  CHECK(eval::compare_times(*dense, *routed, tiny_dataset(10), options)[0].runs == 6);
   options.runs = 50;
-  CHECK(eval::compare_times(*dense, *routed, tiny_dataset(10), false, options)[0].runs == 11);
+  CHECK(eval::compare_times(*dense, *routed, tiny_dataset(10), options)[0].runs == 11);
 }
 
 TEST_CASE("timing: a model whose output is not finite is not timed") {
@@ -42,7 +42,7 @@ TEST_CASE("timing: a model whose output is not finite is not timed") {
     broken->sites()[0]->layer()->weights().b2.fill_(NAN);
   }
   const auto message = message_of([&] {
-    eval::compare_times(*dense, *broken, tiny_dataset(4), false, {{1}, 1, 2, 0, torch::kCPU});
+    eval::compare_times(*dense, *broken, tiny_dataset(4), {{1}, 1, 2, 0, torch::kCPU});
   });
   CHECK(contains(message, "'routed': its output is not finite"));
 }

@@ -7,6 +7,7 @@
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/models/model.h"
 #include "d2dmoe/moe/conversion.h"
+#include "support/datasets.h"
 
 /// A small BERT with weights large enough that its answers depend on every block, and data for it.
 namespace d2dmoe::test {
@@ -64,24 +65,22 @@ inline void convert_all(models::Model& model, int64_t experts, int64_t shared = 
 
 inline data::Dataset tiny_dataset(int64_t n, uint64_t seed = 5, int64_t longest = 20) {
   Rng rng(seed);
-  data::Dataset dataset;
+  std::vector<data::Example> examples;
   for (int64_t i = 0; i < n; ++i) {
     data::Example example;
     const auto length = 2 + rng.below(static_cast<uint64_t>(longest - 1));
     for (uint64_t t = 0; t < length; ++t) example.ids.push_back(static_cast<int64_t>(5 + rng.below(55)));
     example.type_ids.assign(example.ids.size(), 0);
     example.label = static_cast<double>(rng.below(3));
-    dataset.examples.push_back(std::move(example));
+    examples.push_back(std::move(example));
   }
-  return dataset;
+  return data::text_dataset(std::move(examples));
 }
 
 /// Labels that the model, as it stands, gets right.
 inline void label_by(models::Model& model, data::Dataset& dataset) {
-  const auto logits = eval::evaluate(model, dataset, false, {}).logits;
-  for (size_t i = 0; i < dataset.examples.size(); ++i) {
-    dataset.examples[i].label = logits[static_cast<int64_t>(i)].argmax().item<double>();
-  }
+  const auto classes = eval::evaluate(model, dataset, {}).logits.argmax(1).to(torch::kFloat64);
+  dataset = relabelled(dataset, {classes.data_ptr<double>(), classes.data_ptr<double>() + classes.numel()});
 }
 
 }  // namespace d2dmoe::test

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "d2dmoe/core/random.h"
+#include "d2dmoe/data/text_source.h"
 
 namespace d2dmoe::test {
 namespace {
@@ -60,22 +61,22 @@ std::shared_ptr<models::Model> tiny_model(const std::string& family, uint64_t se
 
 data::Dataset random_sentences(int64_t count, uint64_t seed) {
   Rng rng(seed);
-  data::Dataset dataset;
+  std::vector<data::Example> examples;
   for (int64_t i = 0; i < count; ++i) {
     data::Example example;
     const auto length = static_cast<size_t>(2 + rng.below(23));
     for (size_t t = 0; t < length; ++t) example.ids.push_back(static_cast<int64_t>(2 + rng.below(58)));
     example.type_ids.assign(length, 0);
     example.label = static_cast<double>(rng.below(3));
-    dataset.examples.push_back(std::move(example));
+    examples.push_back(std::move(example));
   }
-  return dataset;
+  return data::text_dataset(std::move(examples));
 }
 
 data::Batch batch_of(const data::Dataset& dataset, int64_t count) {
   std::vector<int64_t> rows;
   for (int64_t i = 0; i < count; ++i) rows.push_back(i);
-  return data::collate(dataset, rows, false);
+  return dataset.collate(rows);
 }
 
 void convert_all(models::Model& model, int64_t experts, int64_t shared, int64_t depth) {

@@ -46,9 +46,9 @@ TEST_CASE("stages: inputs are checked against the model") {
   const TempDir dir;
   auto experiment = config::load_experiment(write_tiny_experiment(dir.path()), {"data.max_length=500"});
   const auto inputs = stages::open_inputs(experiment, dir / "model", {"train", "validation"});
-  CHECK(inputs.data.train.examples.size() == 320);
+  CHECK(inputs.data.train.size() == 320);
   CHECK(inputs.data.label_names.size() == 6);
-  for (const auto& example : inputs.data.train.examples) REQUIRE(example.ids.size() <= 64);
+  for (int64_t i = 0; i < inputs.data.train.size(); ++i) REQUIRE(inputs.data.train.length(i) <= 64);
 
   std::ofstream vocab(dir.path() / "model/vocab.txt", std::ios::app);
   for (int i = 0; i < 100; ++i) vocab << "extra" << i << "\n";

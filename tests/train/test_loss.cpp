@@ -10,25 +10,28 @@ TEST_CASE("loss: label smoothing and distillation equal PyTorch's, gradients too
   const auto file = io::SafetensorsFile::open(golden("train/train.safetensors"));
   const auto teacher = file->tensor("loss.teacher"), labels = file->tensor("loss.labels");
   auto student = file->tensor("loss.student").clone().requires_grad_();
-  const auto smooth = train::task_loss(student, labels, false, 0.1);
+  const auto smooth = train::task_loss(student, labels, data::Task::classification, 0.1);
   CHECK(difference(smooth, file->tensor("loss.smooth"), 1e-6) == "");
   CHECK(difference(torch::autograd::grad({smooth}, {student})[0], file->tensor("loss.smooth_grad"), 1e-6) ==
         "");
-  const auto kl = train::distillation_loss(student, teacher, false, 3.0);
+  const auto kl = train::distillation_loss(student, teacher, data::Task::classification, 3.0);
   CHECK(difference(kl, file->tensor("loss.kl"), 1e-5) == "");
   CHECK(difference(torch::autograd::grad({kl}, {student})[0], file->tensor("loss.kl_grad"), 1e-6) == "");
 }
 
 TEST_CASE("loss: regression is the mean squared error") {
   const auto outputs = torch::tensor({{1.0F}, {3.0F}}), targets = torch::tensor({0.0F, 1.0F});
-  CHECK(train::task_loss(outputs, targets, true).item<float>() == Approx(2.5));
-  CHECK(train::distillation_loss(outputs, outputs + 1, true, 2.0).item<float>() == Approx(1.0));
-  CHECK(contains(message_of([&] { train::task_loss(outputs, targets, true, 0.1); }), "label_smoothing"));
+  CHECK(train::task_loss(outputs, targets, data::Task::regression).item<float>() == Approx(2.5));
+  CHECK(train::distillation_loss(outputs, outputs + 1, data::Task::regression, 2.0).item<float>() ==
+        Approx(1.0));
+  CHECK(contains(message_of([&] { train::task_loss(outputs, targets, data::Task::regression, 0.1); }),
+                 "label_smoothing"));
 }
 
 TEST_CASE("loss: a student equal to its teacher has no distillation loss") {
   const auto logits = torch::randn({3, 4});
-  CHECK(train::distillation_loss(logits, logits, false, 2.0).item<float>() == Approx(0.0).margin(1e-7));
+  CHECK(train::distillation_loss(logits, logits, data::Task::classification, 2.0).item<float>() ==
+        Approx(0.0).margin(1e-7));
 }
 
 TEST_CASE("precision: autocast holds inside its scope and keeps weights in float32") {

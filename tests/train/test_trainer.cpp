@@ -5,6 +5,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/core/signals.h"
+#include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/json_file.h"
@@ -27,28 +28,30 @@ std::shared_ptr<models::Model> tiny_bert(double dropout = 0) {
 }
 
 /// The eight sequences of the golden curves, as training and validation data.
-data::TextData golden_data() {
+data::Splits golden_data() {
   const auto file = io::SafetensorsFile::open(golden("train/train.safetensors"));
   const auto ids = file->tensor("curve.ids"), lengths = file->tensor("curve.lengths"),
              labels = file->tensor("curve.labels");
-  data::TextData data;
+  data::Splits data;
   data.label_names = {"a", "b", "c"};
+  std::vector<data::Example> examples;
   for (int64_t i = 0; i < ids.size(0); ++i) {
     data::Example example;
     for (int64_t t = 0; t < lengths[i].item<int64_t>(); ++t) example.ids.push_back(ids[i][t].item<int64_t>());
     example.type_ids.assign(example.ids.size(), 0);
     example.label = labels[i].item<double>();
-    data.train.examples.push_back(example);
+    examples.push_back(example);
   }
-  data.validation = data.train;
+  data.train = data.validation = data::text_dataset(std::move(examples));
   return data;
 }
 
 /// Sequences whose class is told by their tokens: something that a tiny model learns within seconds.
-data::TextData learnable_data(int64_t count) {
+data::Splits learnable_data(int64_t count) {
   Rng rng(5);
-  data::TextData data;
+  data::Splits data;
   data.label_names = {"a", "b", "c"};
+  std::vector<data::Example> training, validation;
   for (int64_t i = 0; i < count; ++i) {
     data::Example example;
     const uint64_t label = rng.below(3), length = 3 + rng.below(9);
@@ -58,8 +61,10 @@ data::TextData learnable_data(int64_t count) {
     }
     example.type_ids.assign(example.ids.size(), 0);
     example.label = static_cast<double>(label);
-    (i % 4 == 0 ? data.validation : data.train).examples.push_back(example);
+    (i % 4 == 0 ? validation : training).push_back(example);
   }
+  data.train = data::text_dataset(std::move(training));
+  data.validation = data::text_dataset(std::move(validation));
   return data;
 }
 
@@ -101,7 +106,7 @@ struct Trained {
   nlohmann::ordered_json result;
 };
 
-Trained run_training(const fs::path& dir, const data::TextData& data, const config::TrainOptions& options,
+Trained run_training(const fs::path& dir, const data::Splits& data, const config::TrainOptions& options,
                      const config::PenaltyOptions* penalty = nullptr, double dropout = 0,
                      const config::DistillOptions* distill = nullptr) {
   at::set_num_threads(1);  // threads only get in each other's way on so small a model
@@ -325,7 +330,7 @@ TEST_CASE("trainer: weights of the best validation come back after a worse end")
   const int64_t kept = trained.result.at("kept_step");
   REQUIRE(kept < trained.result.at("steps").get<int64_t>());
   eval::EvaluateOptions evaluation;
-  const double loss = eval::evaluate(*trained.model, data.validation, false, evaluation).loss;
+  const double loss = eval::evaluate(*trained.model, data.validation, evaluation).loss;
   CHECK(loss == Approx(trained.result.at("best").at("loss").get<double>()).epsilon(1e-5));
 }
 
@@ -391,7 +396,8 @@ TEST_CASE("trainer: options that do not fit the task are refused") {
   options.metric = "pearson";
   const TempDir dir;
   CHECK(contains(message_of([&] { run_training(dir.path(), data, options); }), "'metric'"));
-  data.regression = true;
+  data.task = data::Task::regression;
+  options.metric = "pearson";
   options.label_smoothing = 0.1;
   CHECK(contains(message_of([&] { run_training(dir.path(), data, options); }), "'label_smoothing'"));
 }

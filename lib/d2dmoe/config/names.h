@@ -42,12 +42,33 @@ inline const std::vector<Choice> kRules = {
     {"oracle_top_k", "top_k on the true norms"},
 };
 
+inline const std::vector<Choice> kTasks = {
+    {"classification", "one class per example"},
+    {"regression", "one number per example"},
+    {"language_modeling", "the next token, at every token"},
+};
+
 inline const std::vector<Choice> kMetrics = {
+    {"auto", "the task's first: accuracy, pearson or perplexity"},
     {"accuracy", "share of right labels"},
+    {"top5_accuracy", "share of labels among the five likeliest classes"},
     {"macro_f1", "mean F1 over the classes"},
     {"mcc", "Matthews correlation coefficient (CoLA)"},
     {"pearson", "Pearson correlation (STS-B, regression)"},
+    {"perplexity", "exp of the mean loss per token (lower is better)"},
+    {"bits_per_byte", "loss in bits per byte of text: comparable between tokenizers (lower is better)"},
     {"loss", "mean task loss (lower is better)"},
+};
+
+/// The metrics that fit a task, the default first.
+struct TaskMetrics {
+  std::string_view task;
+  std::vector<std::string> metrics;
+};
+inline const std::vector<TaskMetrics> kTaskMetrics = {
+    {"classification", {"accuracy", "top5_accuracy", "macro_f1", "mcc", "loss"}},
+    {"regression", {"pearson", "loss"}},
+    {"language_modeling", {"perplexity", "bits_per_byte", "loss"}},
 };
 
 inline const std::vector<Choice> kOptimizers = {{"adamw", "decoupled weight decay"},

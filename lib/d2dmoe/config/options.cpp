@@ -57,8 +57,7 @@ void DataOptions::describe(Fields& f) {
   f.add("text", text, "Column of the text: its name, or its number from 0 in a file without header.");
   f.add("text_pair", text_pair, "Column of a second text; empty = none.");
   f.add("label", label, "Column of the label: a name or id of a class, a number for regression.");
-  f.add("task", task, "What is learned.")
-      .one_of({{"classification", "one class per text"}, {"regression", "one number per text"}});
+  f.add("task", task, "What is learned.").one_of(kTasks);
   f.add("label_names", label_names,
         "Class names in the order of their ids; empty = from the model's id2label or the training data, "
         "sorted.");

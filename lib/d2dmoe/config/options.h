@@ -43,7 +43,7 @@ struct DataOptions {
   std::string text = "text";  ///< column name, or its number (from 0) without a header
   std::string text_pair;      ///< second text; empty = none
   std::string label = "label";
-  std::string task = "classification";  ///< or "regression"
+  std::string task = "classification";  ///< a name of kTasks
   std::vector<std::string>
       label_names;                ///< order of the class ids; empty = from the data (or the model's id2label)
   double validation_share = 0.1;  ///< taken from train when no validation file is given
@@ -75,7 +75,7 @@ struct TrainOptions {
   double dropout = -1;  ///< -1 = as in the model's config.json
   double label_smoothing = 0;
   std::string dtype = "float32";
-  std::string metric = "accuracy";
+  std::string metric = "auto";
   double eval_every = 1;           ///< epochs between validations; 0 = at the end only
   int64_t patience = 0;            ///< validations without improvement before stopping; 0 = never
   bool keep_best = true;           ///< the saved model is the best by `metric`, else the last

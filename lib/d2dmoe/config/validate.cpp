@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "d2dmoe/config/names.h"
 #include "d2dmoe/core/format.h"
 
 namespace d2dmoe::config {
@@ -46,12 +47,13 @@ Found check_data(const DataOptions& data) {
 }
 
 Found check_metric(const DataOptions& data, const TrainOptions& train, const Path& path) {
-  const bool regression = data.task == "regression";
-  const bool fits = train.metric == "loss" || (train.metric == "pearson") == regression;
-  if (fits) return {};
-  return Problem{path + "metric",
-                 format("is \"{}\", which does not fit data.task \"{}\". Hint: use {}", train.metric,
-                        data.task, regression ? "pearson or loss" : "accuracy, macro_f1, mcc or loss")};
+  const auto fitting = std::find_if(kTaskMetrics.begin(), kTaskMetrics.end(),
+                                    [&](const TaskMetrics& entry) { return entry.task == data.task; });
+  const auto& metrics = fitting->metrics;
+  if (train.metric == "auto" || std::find(metrics.begin(), metrics.end(), train.metric) != metrics.end())
+    return {};
+  return Problem{path + "metric", format("is \"{}\", which does not fit data.task \"{}\". Hint: use {}",
+                                         train.metric, data.task, join(metrics, ", "))};
 }
 
 Found check_train(const TrainOptions& train, const Path& path) {

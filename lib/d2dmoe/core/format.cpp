@@ -19,4 +19,10 @@ std::string vformat(std::string_view text, std::span<const FormatArg> args) {
   }
 }
 
+std::string join(const std::vector<std::string>& words, std::string_view separator) {
+  std::string text;
+  for (const auto& word : words) text.append(text.empty() ? "" : separator).append(word);
+  return text;
+}
+
 }  // namespace d2dmoe

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <type_traits>
 #include <variant>
+#include <vector>
 
 namespace d2dmoe {
 
@@ -61,5 +62,8 @@ std::string format(std::string_view text, const Args&... args) {
   const std::array<FormatArg, sizeof...(Args)> list{FormatArg(args)...};
   return vformat(text, list);
 }
+
+/// The words with `separator` between them.
+std::string join(const std::vector<std::string>& words, std::string_view separator);
 
 }  // namespace d2dmoe

@@ -1,207 +1,85 @@
 #include "d2dmoe/data/dataset.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <limits>
-#include <map>
+#include <numeric>
 
 #include "d2dmoe/core/error.h"
-#include "d2dmoe/core/random.h"
-#include "d2dmoe/data/labels.h"
-#include "d2dmoe/data/table.h"
-#include "d2dmoe/io/json_file.h"
 
 namespace d2dmoe::data {
-namespace {
 
-/// One split before tokenisation.
-struct Split {
-  std::string origin;
-  std::vector<std::string> texts, pairs, labels;
-  std::vector<int64_t> lines;
-  size_t size() const { return texts.size(); }
-
-  Split pick(const std::vector<size_t>& rows) const {
-    Split out;
-    out.origin = origin;
-    for (const size_t row : rows) {
-      out.texts.push_back(texts[row]);
-      if (!pairs.empty()) out.pairs.push_back(pairs[row]);
-      out.labels.push_back(labels[row]);
-      out.lines.push_back(lines[row]);
-    }
-    return out;
+Task parse_task(std::string_view name) {
+  for (const Task task : {Task::classification, Task::regression, Task::language_modeling}) {
+    if (name == task_name(task)) return task;
   }
-
-  void keep_first(int64_t limit) {
-    if (limit <= 0 || static_cast<size_t>(limit) >= size()) return;
-    const auto count = static_cast<size_t>(limit);
-    texts.resize(count);
-    if (!pairs.empty()) pairs.resize(count);
-    labels.resize(count);
-    lines.resize(count);
-  }
-};
-
-Split read_split(const config::DataOptions& options, const std::string& file, const char* name) {
-  D2D_CHECK_USAGE(!file.empty(), "[data] 'data.{}': no file is given, must be a table of labelled texts",
-                  name);
-  std::vector<Column> columns = {options.text};
-  if (!options.text_pair.empty()) columns.push_back(options.text_pair);
-  columns.emplace_back(options.label, false);
-  const TableOptions format{options.format, options.separator, options.header, options.quoting, 0};
-  Table table = read_table(file, format, columns);
-  Split split;
-  split.origin = file;
-  split.lines = std::move(table.lines);
-  for (std::vector<std::string>& row : table.rows) {
-    split.texts.push_back(std::move(row[0]));
-    if (!options.text_pair.empty()) split.pairs.push_back(std::move(row[1]));
-    split.labels.push_back(trimmed(row.back()));
-    D2D_CHECK(!split.labels.back().empty(), "[data] '{}:{}': the label is empty", file,
-              split.lines[split.labels.size() - 1]);
-  }
-  return split;
+  throw UsageError(
+      format("[data] 'data.task': got '{}', must be classification, regression or language_modeling", name));
 }
 
-/// Cuts a share of the rows off, the same share of every label; both parts stay in the order of the file.
-/// @return  rest and cut
-std::pair<Split, Split> cut_validation(const Split& train, double share, bool by_label, uint64_t seed) {
-  D2D_CHECK_USAGE(
-      share > 0 && share < 1,
-      "[data] 'data.validation_share': got {}, must be above 0 and below 1 when there is no validation file",
-      share);
-  std::map<std::string, std::vector<size_t>> groups;
-  for (size_t i = 0; i < train.size(); ++i) groups[by_label ? train.labels[i] : ""].push_back(i);
-  std::vector<size_t> rest, cut;
-  // Fractions of rows that small groups are short of; a small file owes at least one row.
-  double owed = share * static_cast<double>(train.size()) < 1 ? 1 : 0;
-  for (const auto& [label, rows] : groups) {
-    owed += share * static_cast<double>(rows.size());
-    // A label never loses its last row to validation: it would be unseen in training.
-    const auto count = std::min(static_cast<size_t>(std::floor(owed + 1e-9)), rows.size() - 1);
-    owed -= static_cast<double>(count);
-    const auto order =
-        Rng(derive_seed(seed, "validation cut " + label)).permutation(static_cast<int64_t>(rows.size()));
-    for (size_t i = 0; i < rows.size(); ++i) {
-      (i < count ? cut : rest).push_back(rows[static_cast<size_t>(order[i])]);
-    }
+std::string task_name(Task task) {
+  switch (task) {
+    case Task::classification:
+      return "classification";
+    case Task::regression:
+      return "regression";
+    case Task::language_modeling:
+      return "language_modeling";
   }
-  D2D_CHECK_USAGE(
-      !cut.empty(),
-      "[data] '{}': {} rows are too few to cut {} of them off for validation. Hint: give a validation file",
-      train.origin, train.size(), share);
-  std::sort(rest.begin(), rest.end());
-  std::sort(cut.begin(), cut.end());
-  return {train.pick(rest), train.pick(cut)};
+  return "";
 }
 
-double parse_target(const std::string& text, const std::string& place) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  D2D_CHECK_USAGE(error == std::errc() && end == text.data() + text.size() && std::isfinite(value),
-                  "[data] '{}': the label '{}' is not a number, as regression needs", place,
-                  io::printable(text));
-  return value;
+Dataset::Dataset(std::shared_ptr<const Source> source, Task task)
+    : source_(std::move(source)), rows_(static_cast<size_t>(source_->size())), task_(task) {
+  std::iota(rows_.begin(), rows_.end(), int64_t{0});
 }
 
-double class_id(const std::string& label, const LabelMap& labels, const std::string& place) {
-  const int64_t id = labels.find(label);
-  if (id < 0) {
-    const std::string near = nearest_word(label, labels.names());
-    std::string known;
-    for (size_t i = 0; i < std::min<size_t>(labels.names().size(), 20); ++i) {
-      known.append(i ? ", '" : "'").append(io::printable(labels.names()[i], 40)).append("'");
-    }
-    if (labels.names().size() > 20) known += ", …";
-    throw UsageError(format("[data] '{}': the label '{}' is not among the {} labels of training ({}).{}",
-                            place, io::printable(label), labels.names().size(), known,
-                            near.empty() ? "" : " Hint: did you mean '" + io::printable(near) + "'?"));
-  }
-  return static_cast<double>(id);
+int64_t Dataset::at(int64_t row) const {
+  D2D_CHECK(row >= 0 && row < size(), "[data] 'collate': row {} is outside the data set of {}", row, size());
+  return rows_[static_cast<size_t>(row)];
 }
 
-Dataset make_dataset(const Split& split, const LabelMap* labels, const tokenizer::Tokenizer& tokenizer,
-                     int64_t max_length) {
-  Dataset dataset = tokenize(split.texts, split.pairs, tokenizer, max_length);
-  for (size_t i = 0; i < split.size(); ++i) {
-    const std::string place = format("{}:{}", split.origin, split.lines[i]);
-    dataset.examples[i].label =
-        labels ? class_id(split.labels[i], *labels, place) : parse_target(split.labels[i], place);
-  }
-  return dataset;
+int64_t Dataset::length(int64_t row) const {
+  return source_->length(at(row));
 }
 
-bool contains(const std::vector<std::string>& list, const char* word) {
-  return std::find(list.begin(), list.end(), word) != list.end();
+double Dataset::label(int64_t row) const {
+  return source_->label(at(row));
 }
 
-}  // namespace
+int64_t Dataset::bytes(int64_t row) const {
+  return source_->bytes(at(row));
+}
 
 int64_t Dataset::tokens() const {
-  int64_t total = 0;
-  for (const Example& example : examples) total += static_cast<int64_t>(example.ids.size());
-  return total;
+  return std::accumulate(rows_.begin(), rows_.end(), int64_t{0},
+                         [&](int64_t sum, int64_t row) { return sum + source_->length(row); });
 }
 
-Dataset tokenize(const std::vector<std::string>& texts, const std::vector<std::string>& pairs,
-                 const tokenizer::Tokenizer& tokenizer, int64_t max_length) {
-  Dataset dataset;
-  dataset.examples.resize(texts.size());
-  at::parallel_for(0, static_cast<int64_t>(texts.size()), 256, [&](int64_t begin, int64_t end) {
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      const std::string_view pair = pairs.empty() ? std::string_view() : pairs[i];
-      tokenizer::Encoding encoding = tokenizer.encode(texts[i], pairs.empty() ? nullptr : &pair, max_length);
-      dataset.examples[i] = {std::move(encoding.ids), std::move(encoding.type_ids),
-                             std::numeric_limits<double>::quiet_NaN()};
-    }
-  });
-  return dataset;
+int64_t Dataset::tokens(const std::vector<int64_t>& rows) const {
+  return std::accumulate(rows.begin(), rows.end(), int64_t{0},
+                         [&](int64_t sum, int64_t row) { return sum + length(row); });
 }
 
-TextData load_text_data(const config::DataOptions& options, const tokenizer::Tokenizer& tokenizer,
-                        const std::vector<std::string>& wanted, const std::vector<std::string>& model_labels,
-                        uint64_t seed) {
-  for (const std::string& name : wanted) {
-    D2D_CHECK_USAGE(name == "train" || name == "validation" || name == "test",
-                    "[data] 'split': got '{}', must be train, validation or test", name);
-  }
-  D2D_CHECK_USAGE(options.task == "classification" || options.task == "regression",
-                  "[data] 'data.task': got '{}', must be classification or regression", options.task);
-  TextData data;
-  data.regression = options.task == "regression";
-  const bool cut = options.validation.empty();
-  const bool want_train = contains(wanted, "train"), want_validation = contains(wanted, "validation"),
-             want_test = contains(wanted, "test");
-  // Without names from elsewhere the training file says which classes there are.
-  const bool labels_from_train =
-      !data.regression && options.label_names.empty() && model_labels.empty() && !options.train.empty();
-  Split train, validation, test;
-  if (want_train || (want_validation && cut) || labels_from_train)
-    train = read_split(options, options.train, "train");
-  if (want_validation && !cut) validation = read_split(options, options.validation, "validation");
-  if (want_test) test = read_split(options, options.test, "test");
+Dataset Dataset::pick(const std::vector<int64_t>& rows) const {
+  Dataset out = *this;
+  out.rows_.clear();
+  for (const int64_t row : rows) out.rows_.push_back(at(row));
+  return out;
+}
 
-  std::unique_ptr<LabelMap> labels;
-  if (!data.regression) {
-    const Split& source = train.size() ? train : validation.size() ? validation : test;
-    labels = std::make_unique<LabelMap>(choose_labels(source.labels, options.label_names, model_labels));
-    data.label_names = labels->names();
-  }
-  if (cut && train.size() && (want_validation || (want_train && options.validation_share > 0))) {
-    std::tie(train, validation) = cut_validation(train, options.validation_share, !data.regression, seed);
-  }
-  const auto finish = [&](Split& split) {
-    split.keep_first(options.limit);
-    return make_dataset(split, labels.get(), tokenizer, options.max_length);
-  };
-  if (want_train) data.train = finish(train);
-  if (want_validation) data.validation = finish(validation);
-  if (want_test) data.test = finish(test);
-  return data;
+Dataset Dataset::first(int64_t count) const {
+  Dataset out = *this;
+  out.rows_.resize(static_cast<size_t>(std::clamp<int64_t>(count, 0, size())));
+  return out;
+}
+
+Batch Dataset::collate(const std::vector<int64_t>& rows, std::optional<uint64_t> augment) const {
+  D2D_CHECK(source_ != nullptr, "[data] 'collate': the data set is empty");
+  std::vector<int64_t> source_rows;
+  source_rows.reserve(rows.size());
+  for (const int64_t row : rows) source_rows.push_back(at(row));
+  Batch batch = source_->collate(source_rows, task_, augment);
+  batch.rows = rows;
+  return batch;
 }
 
 }  // namespace d2dmoe::data

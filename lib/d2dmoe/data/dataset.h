@@ -1,51 +1,61 @@
 #pragma once
 
-#include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "d2dmoe/config/options.h"
-#include "d2dmoe/data/batch.h"
-#include "d2dmoe/tokenizer/tokenizer.h"
+#include "d2dmoe/data/source.h"
 
 namespace d2dmoe::data {
 
-struct Example {
-  std::vector<int64_t> ids, type_ids;
-  double label = -1;  ///< class id or regression target; unknown: NaN, or -1 in a classification
-};
+/// One split: examples of a source, all or a choice of them, and the task they are for. Cheap to copy.
+class Dataset {
+ public:
+  Dataset() = default;  ///< no examples
+  Dataset(std::shared_ptr<const Source> source, Task task);
 
-/// One tokenised split, in the order of the file.
-struct Dataset {
-  std::vector<Example> examples;
-  int64_t tokens() const;
+  Task task() const { return task_; }
+  int64_t size() const { return static_cast<int64_t>(rows_.size()); }
+  bool empty() const { return rows_.empty(); }
+  const std::shared_ptr<const Source>& source() const { return source_; }
+  const std::vector<int64_t>& rows() const { return rows_; }  ///< of the source
+
+  int64_t length(int64_t row) const;  ///< token rows
+  /// Class id or regression target; NaN when unknown.
+  double label(int64_t row) const;
+  int64_t bytes(int64_t row) const;  ///< language_modeling: see Source::bytes
+  int64_t tokens() const;            ///< of all examples
+  int64_t tokens(const std::vector<int64_t>& rows) const;
+
+  Dataset pick(const std::vector<int64_t>& rows) const;
+  Dataset first(int64_t count) const;  ///< the first `count`, or all when there are fewer
+
+  /// One padding-free batch; Batch::rows are rows of this data set.
+  /// @param augment  seed of random changes to the examples (training); nullopt = none
+  /// @throws Error  a row outside the data set
+  Batch collate(const std::vector<int64_t>& rows, std::optional<uint64_t> augment = std::nullopt) const;
+
+ private:
+  int64_t at(int64_t row) const;  // row of the source
+
+  std::shared_ptr<const Source> source_;
+  std::vector<int64_t> rows_;
+  Task task_ = Task::classification;
 };
 
 /// The splits of an experiment and what their labels are.
-struct TextData {
+struct Splits {
+  Task task = Task::classification;
   Dataset train, validation, test;
-  std::vector<std::string> label_names;  ///< by class id; empty for regression
-  bool regression = false;
+  std::vector<std::string> label_names;  ///< by class id; empty for other tasks than classification
+
+  /// @param name  "train", "validation" or "test"
+  const Dataset& split(const std::string& name) const {
+    return name == "train" ? train : name == "validation" ? validation : test;
+  }
+  /// Outputs of a classification head for this task: its classes, or 1.
+  int64_t outputs() const { return label_names.empty() ? 1 : static_cast<int64_t>(label_names.size()); }
 };
-
-/// Reads, checks and tokenises the splits. Label names come from options.label_names, else `model_labels`
-/// when they cover the data, else the data (sorted; integers in numeric order).
-/// @param wanted  splits to read, of "train", "validation", "test"; validation is cut from train (seeded)
-/// when it has
-///                no file of its own
-/// @throws UsageError  file or column missing; label of validation/test unseen in training (file and line
-/// named)
-TextData load_text_data(const config::DataOptions& options, const tokenizer::Tokenizer& tokenizer,
-                        const std::vector<std::string>& wanted, const std::vector<std::string>& model_labels,
-                        uint64_t seed);
-
-/// Tokenises texts (and second texts, where `pairs` is not empty) on all threads; labels stay unknown.
-/// @throws Error  a text that is not UTF-8
-Dataset tokenize(const std::vector<std::string>& texts, const std::vector<std::string>& pairs,
-                 const tokenizer::Tokenizer& tokenizer, int64_t max_length);
-
-/// Makes one padding-free batch of the given rows.
-Batch collate(const Dataset& dataset, const std::vector<int64_t>& rows, bool regression);
 
 /// The batches of one epoch as lists of rows: shuffled by (seed, epoch), grouped so that lengths in a batch
 /// are alike, batches in random order. shuffle = false: sorted by length, for evaluation. The last batch may

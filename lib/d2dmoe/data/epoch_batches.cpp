@@ -14,10 +14,7 @@ constexpr int64_t kBatchesPerPool = 50;
 using Rows = std::vector<int64_t>;
 
 void sort_by_length(Rows::iterator begin, Rows::iterator end, const Dataset& dataset) {
-  std::stable_sort(begin, end, [&](int64_t a, int64_t b) {
-    return dataset.examples[static_cast<size_t>(a)].ids.size() <
-           dataset.examples[static_cast<size_t>(b)].ids.size();
-  });
+  std::stable_sort(begin, end, [&](int64_t a, int64_t b) { return dataset.length(a) < dataset.length(b); });
 }
 
 }  // namespace
@@ -25,9 +22,9 @@ void sort_by_length(Rows::iterator begin, Rows::iterator end, const Dataset& dat
 std::vector<Rows> epoch_batches(const Dataset& dataset, int64_t batch_size, bool shuffle, uint64_t seed,
                                 int64_t epoch) {
   D2D_CHECK_USAGE(batch_size > 0, "[data] 'batch_size': got {}, must be at least 1", batch_size);
-  const auto count = static_cast<int64_t>(dataset.examples.size());
+  const int64_t count = dataset.size();
   Rng rng(derive_seed(seed, "data order", static_cast<uint64_t>(epoch)));
-  Rows rows(dataset.examples.size());
+  Rows rows(static_cast<size_t>(count));
   std::iota(rows.begin(), rows.end(), int64_t{0});
   if (shuffle) rows = rng.permutation(count);
 

@@ -59,7 +59,7 @@ class Calibrator {
     evaluation.device = options_.device;
     evaluation.observers = {&ledger};
     evaluation.on_batch = [&](const data::Batch& batch) { ledger.on_batch(batch); };
-    auto predictions = evaluate(model_, dataset, options_.regression, evaluation);
+    auto predictions = evaluate(model_, dataset, evaluation);
     return {std::move(predictions), ledger.result()};
   }
 
@@ -134,7 +134,7 @@ class Calibrator {
   /// Measures each site alone, all others with every expert and no router.
   DamagePath damage_path() {
     const auto sample = draw_sample();
-    const ScoreSample scores(model_, sample, options_.regression, moe::Selection{options_.rule}.oracle(),
+    const ScoreSample scores(model_, sample, moe::Selection{options_.rule}.oracle(),
                              /*tokens=*/2048, options_.seed, options_.device);
     Setting reference;
     for (size_t s = 0; s < sites_.size(); ++s) reference[sites_[s].id.name] = {"all", dearest_value(s), 0};
@@ -203,7 +203,8 @@ class Calibrator {
   }
 
   double damage(const torch::Tensor& reference, const torch::Tensor& logits) const {
-    if (options_.regression) return (reference - logits).square().mean().item<double>();
+    if (validation_.task() == data::Task::regression)
+      return (reference - logits).square().mean().item<double>();
     const auto log_p = reference.to(torch::kFloat64).log_softmax(1),
                log_q = logits.to(torch::kFloat64).log_softmax(1);
     return (log_p.exp() * (log_p - log_q)).sum(1).mean().item<double>();
@@ -211,13 +212,11 @@ class Calibrator {
 
   data::Dataset draw_sample() const {
     Rng rng(derive_seed(options_.seed, "calibration sample"));
-    auto order = rng.permutation(static_cast<int64_t>(validation_.examples.size()));
+    auto order = rng.permutation(validation_.size());
     if (static_cast<int64_t>(order.size()) > options_.sample_sentences) {
       order.resize(static_cast<size_t>(options_.sample_sentences));
     }
-    data::Dataset sample;
-    for (const auto row : order) sample.examples.push_back(validation_.examples[static_cast<size_t>(row)]);
-    return sample;
+    return validation_.pick(order);
   }
 
   Calibration finished(Calibration c) const {
@@ -240,7 +239,7 @@ Calibration calibrate(models::Model& model, const data::Dataset& validation,
   D2D_CHECK_USAGE(options.budget || options.max_drop, "[calibration]: needs a budget or a max_drop");
   D2D_CHECK(!options.floors.empty(), "[calibration] 'floors': is empty, must hold at least one candidate");
   D2D_CHECK(
-      !validation.examples.empty(),
+      !validation.empty(),
       "[calibration] 'validation': has no examples. Hint: per-site values are chosen on validation data");
   return Calibrator(model, validation, options).run();
 }

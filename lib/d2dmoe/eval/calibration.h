@@ -20,7 +20,6 @@ struct CalibrationOptions {
   int64_t steps = 6;               ///< values tried per site and floor
   int64_t sample_sentences = 256;  ///< on which one site's damage is measured
   int64_t batch_size = 64;
-  bool regression = false;
   uint64_t seed = 0;
   torch::Device device = torch::kCPU;
 };

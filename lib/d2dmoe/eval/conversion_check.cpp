@@ -55,13 +55,13 @@ torch::Tensor logits_of(models::Model& model, const data::Batch& batch) {
 
 }  // namespace
 
-ConversionError conversion_error(models::Model& model, const data::Dataset& dataset, bool regression,
-                                 int64_t sentences, torch::Device device) {
+ConversionError conversion_error(models::Model& model, const data::Dataset& dataset, int64_t sentences,
+                                 torch::Device device) {
   const torch::NoGradGuard no_grad;
   const EvaluationMode mode(model);
-  std::vector<int64_t> rows(std::min<size_t>(dataset.examples.size(), static_cast<size_t>(sentences)));
+  std::vector<int64_t> rows(static_cast<size_t>(std::min(dataset.size(), sentences)));
   std::iota(rows.begin(), rows.end(), 0);
-  const auto batch = data::collate(dataset, rows, regression).to(device);
+  const auto batch = dataset.collate(rows).to(device);
   torch::Tensor dense, experts, all;
   {
     const SwappedLayers swapped(model, /*dense=*/true);
@@ -79,13 +79,12 @@ ConversionError conversion_error(models::Model& model, const data::Dataset& data
   return {largest(all - dense), largest(experts - dense), largest(dense)};
 }
 
-void check_conversion(models::Model& model, const data::Dataset& dataset, bool regression,
-                      torch::Device device) {
+void check_conversion(models::Model& model, const data::Dataset& dataset, torch::Device device) {
   constexpr int64_t kSentences = 32;
   // Float32 sums of a few thousand terms through a dozen blocks: 1e-3 of the logits' size is generous for
   // rounding and far below anything that a wrong permutation or a missing expert would do.
   constexpr double kTolerance = 1e-3;
-  const auto error = conversion_error(model, dataset, regression, kSentences, device);
+  const auto error = conversion_error(model, dataset, kSentences, device);
   const double worst = std::max(error.selection_all, error.experts),
                allowed = kTolerance * std::max(1.0, error.scale);
   D2D_CHECK(worst <= allowed,  // false for NaN

@@ -13,11 +13,10 @@ struct ConversionError {
 };
 
 /// Runs the first batch of `dataset` (up to `sentences` long) in the three ways.
-ConversionError conversion_error(models::Model& model, const data::Dataset& dataset, bool regression,
-                                 int64_t sentences, torch::Device device);
+ConversionError conversion_error(models::Model& model, const data::Dataset& dataset, int64_t sentences,
+                                 torch::Device device);
 
 /// @throws Error  the difference is more than float error: nothing measured on this model would mean anything
-void check_conversion(models::Model& model, const data::Dataset& dataset, bool regression,
-                      torch::Device device);
+void check_conversion(models::Model& model, const data::Dataset& dataset, torch::Device device);
 
 }  // namespace d2dmoe::eval

@@ -1,6 +1,7 @@
 #include "d2dmoe/eval/evaluate.h"
 
 #include <chrono>
+#include <cmath>
 #include <optional>
 
 #include "d2dmoe/core/error.h"
@@ -9,29 +10,30 @@
 
 namespace d2dmoe::eval {
 
-torch::Tensor task_losses(const torch::Tensor& logits, const torch::Tensor& labels) {
+torch::Tensor task_losses(const torch::Tensor& logits, const torch::Tensor& labels, data::Task task) {
   const auto scores = logits.to(torch::kFloat64);
   const auto losses =
-      logits.size(1) == 1
+      task == data::Task::regression
           ? (scores.select(1, 0) - labels).square()
           : -scores.log_softmax(1).gather(1, labels.to(torch::kInt64).unsqueeze(1)).select(1, 0);
   return losses;
 }
 
-Predictions evaluate(models::Model& model, const data::Dataset& dataset, bool regression,
-                     const EvaluateOptions& options) {
-  const auto n = static_cast<int64_t>(dataset.examples.size());
+Predictions evaluate(models::Model& model, const data::Dataset& dataset, const EvaluateOptions& options) {
+  const int64_t n = dataset.size();
+  const bool regression = dataset.task() == data::Task::regression;
   D2D_CHECK(n > 0, "[evaluate] 'dataset': has no examples, must have at least one");
   const auto start = std::chrono::steady_clock::now();
   const torch::NoGradGuard no_grad;
   const EvaluationMode mode(model);
 
   Predictions out;
+  out.task = dataset.task();
   std::vector<double> labels(static_cast<size_t>(n));
   bool labelled = true;
   for (size_t i = 0; i < labels.size(); ++i) {
-    labels[i] = dataset.examples[i].label;
-    labelled = labelled && (regression || labels[i] >= 0);
+    labels[i] = dataset.label(static_cast<int64_t>(i));
+    labelled = labelled && !std::isnan(labels[i]);
   }
   out.labels = torch::tensor(labels, torch::kFloat64);
 
@@ -40,7 +42,7 @@ Predictions evaluate(models::Model& model, const data::Dataset& dataset, bool re
   for (const auto& rows : data::epoch_batches(dataset, options.batch_size, /*shuffle=*/false, 0, 0)) {
     if (stop_requested())
       throw Interrupted("[evaluate] stopped: what was finished before is kept, the same command goes on");
-    const auto batch = data::collate(dataset, rows, regression).to(options.device);
+    const auto batch = dataset.collate(rows).to(options.device);
     if (options.on_batch) options.on_batch(batch);
     nn::ForwardContext context(batch);
     context.selection = options.selection;
@@ -59,7 +61,8 @@ Predictions evaluate(models::Model& model, const data::Dataset& dataset, bool re
     D2D_CHECK(regression || out.labels.max().item<double>() < static_cast<double>(out.logits.size(1)),
               "[evaluate] 'dataset': holds class id {}, the model's head has {} classes",
               out.labels.max().item<double>(), out.logits.size(1));
-    out.loss = task_losses(out.logits, out.labels).mean().item<double>();
+    out.losses = task_losses(out.logits, out.labels, out.task);
+    out.loss = out.losses.mean().item<double>();
   }
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return out;

@@ -29,12 +29,17 @@ class EvaluationMode {
 
 /// What a model says about a data set, in the order of its examples.
 struct Predictions {
-  torch::Tensor logits;  ///< [n, C] float32 cpu
-  torch::Tensor labels;  ///< [n] float64 cpu
-  double loss =
-      0;  ///< mean task loss (cross-entropy, or mean squared error for regression); 0 without labels
+  data::Task task = data::Task::classification;
+  torch::Tensor logits;  ///< [n, C] float32 cpu; undefined for language_modeling
+  torch::Tensor labels;  ///< [n] float64 cpu; NaN where unknown
+  torch::Tensor losses;  ///< [n] float64 cpu: each example's task loss (language_modeling: summed over its
+                         ///< counted tokens); undefined when a label is unknown
+  torch::Tensor counts;  ///< language_modeling: [n] float64, counted tokens
+  torch::Tensor bytes;   ///< language_modeling: [n] float64, bytes of text that these stand for
+  double loss = 0;       ///< mean task loss (per example, or per counted token); 0 without labels
   int64_t tokens = 0;
   double seconds = 0;
+  int64_t size() const { return labels.size(0); }
 };
 
 struct EvaluateOptions {
@@ -47,16 +52,15 @@ struct EvaluateOptions {
   std::function<void(const data::Batch&)> on_batch;
 };
 
-/// Loss of every example: cross-entropy, or the squared error when there is one output (regression).
+/// Loss of every example: cross-entropy, or the squared error (regression).
 /// @param logits  [n, C]
 /// @param labels  [n] float64
 /// @return        [n] float64
-torch::Tensor task_losses(const torch::Tensor& logits, const torch::Tensor& labels);
+torch::Tensor task_losses(const torch::Tensor& logits, const torch::Tensor& labels, data::Task task);
 
 /// Runs the model in evaluation mode (its own mode comes back afterwards) without gradients, batches sorted
 /// by length.
 /// @throws Error  no examples; the head does not fit the task or the labels
-Predictions evaluate(models::Model& model, const data::Dataset& dataset, bool regression,
-                     const EvaluateOptions& options);
+Predictions evaluate(models::Model& model, const data::Dataset& dataset, const EvaluateOptions& options);
 
 }  // namespace d2dmoe::eval

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <span>
 
+#include "d2dmoe/config/names.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/eval/quantile.h"
@@ -36,10 +37,7 @@ Sampled mean_of(std::vector<double> values) {
   };
 }
 
-torch::Tensor predicted_classes(const Predictions& p, std::string_view metric) {
-  D2D_CHECK_USAGE(p.logits.size(1) > 1,
-                  "[metric] '{}': needs classes, the task is a regression. Hint: use pearson or loss",
-                  metric);
+torch::Tensor predicted_classes(const Predictions& p) {
   return p.logits.argmax(1);
 }
 
@@ -49,9 +47,9 @@ struct ClassCounts {
   double total = 0;
 };
 
-Sampled of_class_counts(const Predictions& p, std::string_view metric, double (*value)(const ClassCounts&)) {
+Sampled of_class_counts(const Predictions& p, double (*value)(const ClassCounts&)) {
   const auto classes = static_cast<size_t>(p.logits.size(1));
-  const auto guesses = to_vector(predicted_classes(p, metric)), labels = to_vector(p.labels);
+  const auto guesses = to_vector(predicted_classes(p)), labels = to_vector(p.labels);
   return [=](std::span<const int64_t> rows) {
     ClassCounts counts;
     counts.truth.resize(classes);
@@ -98,10 +96,6 @@ double mcc(const ClassCounts& c) {
 
 /// 0 where it is undefined (a constant side), so that a first, untrained validation is no NaN.
 Sampled pearson(const Predictions& p) {
-  D2D_CHECK_USAGE(
-      p.logits.size(1) == 1,
-      "[metric] 'pearson': needs a regression, the task has {} classes. Hint: use accuracy, macro_f1 or mcc",
-      p.logits.size(1));
   auto x = to_vector(p.logits.select(1, 0)), y = to_vector(p.labels);
   // Centred once, so that the sums of a resample do not cancel.
   for (auto* side : {&x, &y}) {
@@ -120,17 +114,45 @@ Sampled pearson(const Predictions& p) {
   };
 }
 
+Sampled top5_accuracy(const Predictions& p) {
+  const auto best = std::get<1>(p.logits.topk(std::min<int64_t>(5, p.logits.size(1)), 1));  // [n, 5]
+  return mean_of(to_vector(best.eq(p.labels.to(torch::kInt64).unsqueeze(1)).any(1)));
+}
+
+/// Sum of one quantity over sum of another: both [n].
+Sampled ratio_of(const torch::Tensor& above, const torch::Tensor& below) {
+  return [above = to_vector(above), below = to_vector(below)](std::span<const int64_t> rows) {
+    double sum = 0, total = 0;
+    for (const auto row : rows) {
+      sum += above[static_cast<size_t>(row)];
+      total += below[static_cast<size_t>(row)];
+    }
+    return sum / total;
+  };
+}
+
 const std::vector<Metric>& registry() {
   static const std::vector<Metric> metrics = {
       {"accuracy", true,
        [](const Predictions& p) {
-         return mean_of(to_vector(predicted_classes(p, "accuracy").eq(p.labels.to(torch::kInt64))));
+         return mean_of(to_vector(predicted_classes(p).eq(p.labels.to(torch::kInt64))));
        }},
-      {"macro_f1", true, [](const Predictions& p) { return of_class_counts(p, "macro_f1", macro_f1); }},
-      {"mcc", true, [](const Predictions& p) { return of_class_counts(p, "mcc", mcc); }},
+      {"macro_f1", true, [](const Predictions& p) { return of_class_counts(p, macro_f1); }},
+      {"mcc", true, [](const Predictions& p) { return of_class_counts(p, mcc); }},
       {"pearson", true, pearson},
+      {"top5_accuracy", true, top5_accuracy},
+      {"perplexity", false,
+       [](const Predictions& p) {
+         return [loss = ratio_of(p.losses, p.counts)](std::span<const int64_t> rows) {
+           return std::exp(loss(rows));
+         };
+       }},
+      {"bits_per_byte", false,
+       [](const Predictions& p) { return ratio_of(p.losses / std::log(2.0), p.bytes); }},
       {"loss", false,
-       [](const Predictions& p) { return mean_of(to_vector(task_losses(p.logits, p.labels))); }},
+       [](const Predictions& p) {
+         return p.counts.defined() ? ratio_of(p.losses, p.counts) : mean_of(to_vector(p.losses));
+       }},
   };
   return metrics;
 }
@@ -139,15 +161,20 @@ const Metric& find(const std::string& name) {
   const auto& all = registry();
   const auto it = std::find_if(all.begin(), all.end(), [&](const Metric& m) { return m.name == name; });
   if (it != all.end()) return *it;
-  const auto names = metric_names();
+  std::vector<std::string> names;
+  for (const auto& metric : all) names.push_back(metric.name);
   throw UsageError(
       format("[metric] '{}': no such metric. Hint: did you mean '{}'?", name, nearest_word(name, names)));
 }
 
 std::vector<int64_t> every_row(const Predictions& p) {
-  std::vector<int64_t> rows(static_cast<size_t>(p.labels.size(0)));
+  std::vector<int64_t> rows(static_cast<size_t>(p.size()));
   std::iota(rows.begin(), rows.end(), 0);
   return rows;
+}
+
+Sampled prepared(const std::string& name, const Predictions& p) {
+  return find(resolve_metric(name, p.task)).prepare(p);
 }
 
 /// The 2.5 % and 97.5 % quantiles (linear interpolation) of `statistic` over resamples of n rows.
@@ -164,14 +191,24 @@ Interval percentile_interval(int64_t n, int64_t resamples, uint64_t seed, const 
 
 }  // namespace
 
-std::vector<std::string> metric_names() {
-  std::vector<std::string> names;
-  for (const auto& metric : registry()) names.push_back(metric.name);
-  return names;
+const std::vector<std::string>& metrics_of(data::Task task) {
+  const auto& all = config::kTaskMetrics;
+  return std::find_if(all.begin(), all.end(),
+                      [&](const auto& entry) { return entry.task == data::task_name(task); })
+      ->metrics;
+}
+
+std::string resolve_metric(const std::string& name, data::Task task) {
+  const auto& fitting = metrics_of(task);
+  if (name == "auto") return fitting.front();
+  D2D_CHECK_USAGE(find(name).name == name && std::find(fitting.begin(), fitting.end(), name) != fitting.end(),
+                  "[metric] '{}': does not fit a {} task. Hint: use {}", name, data::task_name(task),
+                  join(fitting, ", "));
+  return name;
 }
 
 double metric(const std::string& name, const Predictions& predictions) {
-  return find(name).prepare(predictions)(every_row(predictions));
+  return prepared(name, predictions)(every_row(predictions));
 }
 
 bool higher_is_better(const std::string& name) {
@@ -180,25 +217,25 @@ bool higher_is_better(const std::string& name) {
 
 Interval bootstrap(const std::string& name, const Predictions& predictions, int64_t resamples,
                    uint64_t seed) {
-  const auto value = find(name).prepare(predictions);
+  const auto value = prepared(name, predictions);
   if (resamples == 0) {
     const double whole = value(every_row(predictions));
     return {whole, whole};
   }
-  return percentile_interval(predictions.labels.size(0), resamples, seed, value);
+  return percentile_interval(predictions.size(), resamples, seed, value);
 }
 
 Interval bootstrap_difference(const std::string& name, const Predictions& a, const Predictions& b,
                               int64_t resamples, uint64_t seed) {
-  D2D_CHECK(a.labels.equal(b.labels), "[bootstrap] '{}': the two predictions are not of the same examples",
-            name);
-  const auto of_a = find(name).prepare(a), of_b = find(name).prepare(b);
+  D2D_CHECK(a.size() == b.size() && a.labels.nan_to_num(-1).equal(b.labels.nan_to_num(-1)),
+            "[bootstrap] '{}': the two predictions are not of the same examples", name);
+  const auto of_a = prepared(name, a), of_b = prepared(name, b);
   const Sampled difference = [&](std::span<const int64_t> rows) { return of_a(rows) - of_b(rows); };
   if (resamples == 0) {
     const double whole = difference(every_row(a));
     return {whole, whole};
   }
-  return percentile_interval(a.labels.size(0), resamples, seed, difference);
+  return percentile_interval(a.size(), resamples, seed, difference);
 }
 
 }  // namespace d2dmoe::eval

@@ -7,14 +7,16 @@
 
 namespace d2dmoe::eval {
 
-/// The registered metrics: those of config::kMetrics, in its order.
-std::vector<std::string> metric_names();
+/// The metrics that fit a task, in the order of config::kTaskMetrics.
+const std::vector<std::string>& metrics_of(data::Task task);
+/// "auto" as the task's default metric, any other name as it is.
+/// @throws UsageError  the metric does not fit the task
+std::string resolve_metric(const std::string& name, data::Task task);
 
-/// @param name  of config::kMetrics
+/// @param name  of config::kMetrics, not "auto"
 /// @return      in natural units: accuracy 0 … 1. mcc and pearson are 0 where they are undefined (a constant
 /// side)
-/// @throws UsageError  no such metric (names the nearest); a class metric of a regression, or pearson of
-/// classes
+/// @throws UsageError  no such metric (names the nearest), or it does not fit the task of the predictions
 double metric(const std::string& name, const Predictions& predictions);
 bool higher_is_better(const std::string& name);
 

@@ -29,8 +29,8 @@ double rounded(double value) {
 
 }  // namespace
 
-ScoreSample::ScoreSample(models::Model& model, const data::Dataset& dataset, bool regression, bool oracle,
-                         int64_t tokens, uint64_t seed, torch::Device device) {
+ScoreSample::ScoreSample(models::Model& model, const data::Dataset& dataset, bool oracle, int64_t tokens,
+                         uint64_t seed, torch::Device device) {
   constexpr int64_t kBatch = 16;  // small, so that the sample holds sentences of several lengths
   const torch::NoGradGuard no_grad;
   const EvaluationMode mode(model);
@@ -41,7 +41,7 @@ ScoreSample::ScoreSample(models::Model& model, const data::Dataset& dataset, boo
   ScoreCollector collector;
   int64_t seen = 0;
   for (const auto& rows : data::epoch_batches(dataset, kBatch, /*shuffle=*/true, seed, 0)) {
-    const auto batch = data::collate(dataset, rows, regression).to(device);
+    const auto batch = dataset.collate(rows).to(device);
     nn::ForwardContext context(batch);
     context.observers.push_back(&collector);
     model.forward(batch, context);

@@ -18,8 +18,8 @@ class ScoreSample {
   /// Runs the model with all experts on sentences drawn from `dataset` until about `tokens` token rows are
   /// seen.
   /// @param oracle  sample the true norms instead of the routers' output
-  ScoreSample(models::Model& model, const data::Dataset& dataset, bool regression, bool oracle,
-              int64_t tokens, uint64_t seed, torch::Device device);
+  ScoreSample(models::Model& model, const data::Dataset& dataset, bool oracle, int64_t tokens, uint64_t seed,
+              torch::Device device);
 
   int64_t sites() const { return static_cast<int64_t>(sites_.size()); }
   int64_t least_routed_experts() const;  ///< of the site that has the fewest

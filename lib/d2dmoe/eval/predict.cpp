@@ -1,6 +1,7 @@
 #include "d2dmoe/eval/predict.h"
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/setting.h"
 
@@ -51,18 +52,20 @@ std::vector<TextPrediction> predict(models::Model& model, const tokenizer::Token
   const EvaluationMode mode(model);
   const int64_t longest =
       options.max_length > 0 ? std::min(options.max_length, model.max_length()) : model.max_length();
-  data::Dataset dataset;
+  std::vector<data::Example> examples;
   for (const auto& text : texts) {
     const std::string_view second = text.pair ? std::string_view(*text.pair) : std::string_view();
     auto encoding = tokenizer.encode(text.text, text.pair ? &second : nullptr, longest);
-    dataset.examples.push_back({std::move(encoding.ids), std::move(encoding.type_ids), /*label=*/-1});
+    examples.push_back({std::move(encoding.ids), std::move(encoding.type_ids)});
   }
   const auto names = model.label_names();
   RowShares shares(model);
   std::vector<TextPrediction> out(texts.size());
   if (texts.empty()) return out;
+  const auto source = std::make_shared<data::TextSource>(std::move(examples));
+  const data::Dataset dataset(source, data::Task::classification);
   for (const auto& rows : data::epoch_batches(dataset, options.batch_size, /*shuffle=*/false, 0, 0)) {
-    const auto batch = data::collate(dataset, rows, model.num_labels() == 1).to(options.device);
+    const auto batch = dataset.collate(rows).to(options.device);
     nn::ForwardContext context(batch);
     context.selection = options.selection;
     if (shares.any()) context.observers.push_back(&shares);
@@ -73,7 +76,7 @@ std::vector<TextPrediction> predict(models::Model& model, const tokenizer::Token
       auto& prediction = out[static_cast<size_t>(rows[b])];
       fill_label(prediction, logits[static_cast<int64_t>(b)], names);
       const auto share = shares.rows().narrow(0, row, batch.lengths[b]).contiguous();
-      const auto& ids = dataset.examples[static_cast<size_t>(rows[b])].ids;
+      const auto& ids = source->examples()[static_cast<size_t>(rows[b])].ids;
       for (size_t t = 0; t < ids.size(); ++t) {
         prediction.tokens.push_back(
             {tokenizer.token(ids[t]), shares.any() ? share.data_ptr<double>()[t] : 1.0});

@@ -60,7 +60,7 @@ Predictions Sweep::run(models::Model& model, const std::string& progress, Cost& 
   options.observers = {&ledger};
   options.on_batch = [&](const data::Batch& batch) { ledger.on_batch(batch); };
   options.progress = progress;
-  auto predictions = evaluate(model, setup_.data, setup_.regression, options);
+  auto predictions = evaluate(model, setup_.data, options);
   cost = ledger.result();
   return predictions;
 }
@@ -104,7 +104,7 @@ Json Sweep::measure(const Setting& setting, bool timed) const {
     timing.runs = setup_.options.time_runs;
     timing.seed = setup_.seed;
     timing.device = setup_.device;
-    for (const auto& t : compare_times(setup_.dense, setup_.routed, setup_.data, setup_.regression, timing)) {
+    for (const auto& t : compare_times(setup_.dense, setup_.routed, setup_.data, timing)) {
       point["time"].push_back(t.to_json());
     }
   }

@@ -18,7 +18,6 @@ class Sweep {
     models::Model& routed;  ///< converted
     models::Model& dense;   ///< the baseline
     const data::Dataset& data;
-    bool regression = false;
     std::string metric = "accuracy";
     const config::SweepOptions& options;  ///< batch_size, bootstrap, time_*
     uint64_t seed = 0;

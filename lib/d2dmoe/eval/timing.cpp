@@ -38,14 +38,14 @@ double time_ms(models::Model& model, const data::Batch& batch) {
 constexpr int64_t kFewestPairs = 11;
 
 /// At most 8 batches: enough lengths to be typical, few enough to be warmed up.
-std::vector<data::Batch> draw_batches(const data::Dataset& dataset, bool regression, int64_t size,
+std::vector<data::Batch> draw_batches(const data::Dataset& dataset, int64_t size,
                                       const TimingOptions& options) {
   constexpr size_t kBatches = 8;
   std::vector<data::Batch> batches;
   for (const auto& rows : data::epoch_batches(dataset, size, /*shuffle=*/true, options.seed, 0)) {
     const bool whole = static_cast<int64_t>(rows.size()) == size;
     if (!whole && !batches.empty()) continue;
-    batches.push_back(data::collate(dataset, rows, regression).to(options.device));
+    batches.push_back(dataset.collate(rows).to(options.device));
     if (batches.size() == kBatches) break;
   }
   return batches;
@@ -106,13 +106,12 @@ nlohmann::ordered_json BatchTiming::to_json() const {
 }
 
 std::vector<BatchTiming> compare_times(models::Model& dense, models::Model& routed,
-                                       const data::Dataset& dataset, bool regression,
-                                       const TimingOptions& options) {
+                                       const data::Dataset& dataset, const TimingOptions& options) {
   const torch::NoGradGuard no_grad;
   const EvaluationMode dense_mode(dense), routed_mode(routed);
   std::vector<BatchTiming> timings;
   for (const auto size : options.batch_sizes) {
-    const auto batches = draw_batches(dataset, regression, size, options);
+    const auto batches = draw_batches(dataset, size, options);
     D2D_CHECK(!batches.empty(), "[timing] 'dataset': has no examples to time on");
     timings.push_back(time_batches(dense, routed, batches, options));
   }

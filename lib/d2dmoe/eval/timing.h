@@ -36,7 +36,6 @@ struct BatchTiming {
 /// @throws Error  a model's output is not finite: wrong results are not timed
 /// @ref docs/method.md §8
 std::vector<BatchTiming> compare_times(models::Model& dense, models::Model& routed,
-                                       const data::Dataset& dataset, bool regression,
-                                       const TimingOptions& options);
+                                       const data::Dataset& dataset, const TimingOptions& options);
 
 }  // namespace d2dmoe::eval

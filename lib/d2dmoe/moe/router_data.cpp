@@ -23,17 +23,8 @@ struct Sentences {
   std::vector<int64_t> train, validation;
 };
 
-int64_t length(const data::Dataset& dataset, int64_t row) {
-  return static_cast<int64_t>(dataset.examples[static_cast<size_t>(row)].ids.size());
-}
-
-int64_t token_count(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
-  return std::accumulate(rows.begin(), rows.end(), int64_t{0},
-                         [&](int64_t sum, int64_t row) { return sum + length(dataset, row); });
-}
-
 Sentences choose_sentences(const data::Dataset& dataset, const RouterDataOptions& options) {
-  const auto count = static_cast<int64_t>(dataset.examples.size());
+  const auto count = dataset.size();
   D2D_CHECK(count > 0, "[routers]: the training split has no sentence to learn from");
   auto order = Rng(derive_seed(options.seed, "router sentences")).permutation(count);
   int64_t held_out = std::llround(options.validation_share * static_cast<double>(count));
@@ -44,7 +35,7 @@ Sentences choose_sentences(const data::Dataset& dataset, const RouterDataOptions
   for (auto row = order.begin() + held_out; row != order.end(); ++row) {
     if (options.max_tokens > 0 && tokens >= options.max_tokens) break;
     chosen.train.push_back(*row);
-    tokens += length(dataset, *row);
+    tokens += dataset.length(*row);
   }
   if (options.max_tokens > 0) {  // validation shrinks with it
     const double kept = static_cast<double>(chosen.train.size()) / static_cast<double>(count - held_out);
@@ -59,16 +50,16 @@ Sentences choose_sentences(const data::Dataset& dataset, const RouterDataOptions
 std::vector<std::vector<int64_t>> batches_of(const data::Dataset& dataset, std::vector<int64_t> rows,
                                              uint64_t seed) {
   std::stable_sort(rows.begin(), rows.end(),
-                   [&](int64_t a, int64_t b) { return length(dataset, a) < length(dataset, b); });
+                   [&](int64_t a, int64_t b) { return dataset.length(a) < dataset.length(b); });
   std::vector<std::vector<int64_t>> batches;
   int64_t tokens = kBatchTokens;
   for (const int64_t row : rows) {
-    if (tokens + length(dataset, row) > kBatchTokens) {
+    if (tokens + dataset.length(row) > kBatchTokens) {
       batches.emplace_back();
       tokens = 0;
     }
     batches.back().push_back(row);
-    tokens += length(dataset, row);
+    tokens += dataset.length(row);
   }
   std::vector<std::vector<int64_t>> shuffled;
   for (const int64_t i : Rng(seed).permutation(static_cast<int64_t>(batches.size()))) {
@@ -143,7 +134,7 @@ void fill(TokenStore& store, models::Model& model, Collector& collector, const d
       throw Interrupted(
           "[routers]: stopped while collecting hidden states. Run the same command "
           "again to go on");
-    const auto batch = data::collate(dataset, rows, /*regression=*/true).to(device);
+    const auto batch = dataset.collate(rows).to(device);
     nn::ForwardContext ctx(batch);
     ctx.selection = &all;
     ctx.observers.push_back(&collector);
@@ -167,8 +158,8 @@ RouterData collect_router_data(models::Model& model, const std::vector<nn::Site*
     columns.push_back({layer->weights().d_in(), layer->routed()});
   }
   const auto sentences = choose_sentences(dataset, options);
-  const int64_t train_rows = token_count(dataset, sentences.train);
-  const int64_t validation_rows = token_count(dataset, sentences.validation);
+  const int64_t train_rows = dataset.tokens(sentences.train);
+  const int64_t validation_rows = dataset.tokens(sentences.validation);
   RouterData data{TokenStore(train_rows, columns, options.memory_limit, options.spill_dir),
                   TokenStore(validation_rows, columns, options.memory_limit, options.spill_dir)};
 

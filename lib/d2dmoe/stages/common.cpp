@@ -6,6 +6,8 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/hash.h"
 #include "d2dmoe/core/log.h"
+#include "d2dmoe/data/text_source.h"
+#include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/models/model.h"
 
 namespace d2dmoe::stages {
@@ -136,6 +138,13 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
     if (kept[stage].contains("train")) kept[stage]["train"].erase(key);
   }
   return kept;
+}
+
+std::string metric_of(const config::LoadedExperiment& experiment, data::Task task) {
+  const auto& options = experiment.options;
+  return eval::resolve_metric(
+      experiment.stages.count("train_sparse") ? options.train_sparse.train.metric : options.train.metric,
+      task);
 }
 
 RunLog::RunLog(const io::RunFolder& run) {

@@ -27,10 +27,13 @@ std::filesystem::path start_folder(const config::LoadedExperiment& experiment, c
 struct Inputs {
   io::HfFolder folder;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
-  data::TextData data;
+  data::Splits data;
 };
 Inputs open_inputs(const config::LoadedExperiment& experiment, const std::filesystem::path& model_folder,
                    const std::vector<std::string>& splits);
+
+/// The metric that training watched.
+std::string metric_of(const config::LoadedExperiment& experiment, data::Task task);
 
 /// The resolved config without what cannot change a stage's result (output_dir, threads, later stages).
 nlohmann::ordered_json stage_config(const config::LoadedExperiment& experiment, const std::string& stage);

@@ -44,7 +44,7 @@ class Clock {
 /// A model while it is converted.
 struct Conversion {
   const config::ConvertOptions& options;
-  const data::TextData& data;
+  const data::Splits& data;
   io::RunFolder& run;
   std::string metric;
   uint64_t seed;
@@ -54,14 +54,6 @@ struct Conversion {
   Splits splits;
   Json seconds = Json::object();
 };
-
-/// The metric that training watched; pearson for regressions that were left at the default.
-std::string metric_of(const config::LoadedExperiment& experiment, bool regression) {
-  const auto& options = experiment.options;
-  const auto& metric =
-      experiment.stages.count("train_sparse") ? options.train_sparse.train.metric : options.train.metric;
-  return regression && metric == "accuracy" ? "pearson" : metric;
-}
 
 void split(Conversion& c) {
   Clock clock;
@@ -76,10 +68,10 @@ void split(Conversion& c) {
 
 /// A few sentences through the dense model and through the converted one with every expert on.
 void place_experts(Conversion& c) {
-  const auto count = std::min<int64_t>(32, static_cast<int64_t>(c.data.train.examples.size()));
+  const auto count = std::min<int64_t>(32, c.data.train.size());
   std::vector<int64_t> rows(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) rows[static_cast<size_t>(i)] = i;
-  const auto batch = data::collate(c.data.train, rows, c.data.regression).to(c.device);
+  const auto batch = c.data.train.collate(rows).to(c.device);
   torch::Tensor dense;
   {
     const torch::NoGradGuard no_grad;
@@ -175,8 +167,8 @@ Json quality_report(Conversion& c, const std::vector<moe::RouterResult>& results
     }
     log::info("{}", line);
   }
-  const auto& held_out = c.data.validation.examples.empty() ? c.data.train : c.data.validation;
-  for (const auto& r : router_regret(*c.model, held_out, c.data.regression, c.metric, c.seed, c.device)) {
+  const auto& held_out = c.data.validation.empty() ? c.data.train : c.data.validation;
+  for (const auto& r : router_regret(*c.model, held_out, c.metric, c.seed, c.device)) {
     report["regret"].push_back(
         {{"executed", r.executed}, {"router_metric", r.router_metric}, {"oracle_metric", r.oracle_metric}});
     log::info("  {:.0f} % executed: {} {:.4f} with routers, {:.4f} with the true norms", 100 * r.executed,
@@ -218,7 +210,7 @@ Json convert(const config::LoadedExperiment& experiment) {
   Conversion c{.options = options,
                .data = inputs.data,
                .run = run,
-               .metric = metric_of(experiment, inputs.data.regression),
+               .metric = metric_of(experiment, inputs.data.task),
                .seed = static_cast<uint64_t>(experiment.options.run.seed),
                .device = parse_device(experiment.options.run.device),
                .model = models::load_model(inputs.folder),

@@ -27,23 +27,17 @@ fs::path model_folder(const config::LoadedExperiment& experiment, const std::str
              experiment.options.run.output_dir));
 }
 
-const data::Dataset& split_of(const data::TextData& data, const std::string& split) {
-  if (split == "train") return data.train;
-  if (split == "validation") return data.validation;
-  if (split == "test") return data.test;
-  throw UsageError(format("[eval] '--split {}': must be train, validation or test", split));
-}
-
 }  // namespace
 
 Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& request) {
   const fs::path folder = model_folder(experiment, request.model);
-  // The training split is read too when validation is cut from it.
+  D2D_CHECK_USAGE(request.split == "train" || request.split == "validation" || request.split == "test",
+                  "[eval] '--split {}': must be train, validation or test", request.split);
   Inputs inputs = open_inputs(experiment, folder, {request.split});
-  const data::Dataset& dataset = split_of(inputs.data, request.split);
+  const data::Dataset& dataset = inputs.data.split(request.split);
   const torch::Device device = parse_device(experiment.options.run.device);
   models::LoadOptions load;
-  load.regression = inputs.data.regression;
+  load.regression = inputs.data.task == data::Task::regression;
   auto model = moe::load_any(inputs.folder, load);
   model->to(device);
 
@@ -56,13 +50,10 @@ Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& req
   options.observers = {&ledger};
   options.on_batch = [&](const data::Batch& batch) { ledger.on_batch(batch); };
   options.progress = "evaluate";
-  const auto predictions = eval::evaluate(*model, dataset, inputs.data.regression, options);
+  const auto predictions = eval::evaluate(*model, dataset, options);
 
   Json metrics = Json::object();
-  for (const auto& choice : config::kMetrics) {
-    const std::string name(choice.name);
-    const bool fits = name == "loss" || (name == "pearson") == inputs.data.regression;
-    if (!fits) continue;
+  for (const std::string& name : eval::metrics_of(dataset.task())) {
     const auto interval = eval::bootstrap(name, predictions, experiment.options.sweep_tau.bootstrap,
                                           static_cast<uint64_t>(experiment.options.run.seed));
     metrics[name] = {{"value", eval::metric(name, predictions)}, {"interval", {interval.low, interval.high}}};
@@ -70,10 +61,10 @@ Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& req
   const eval::Cost cost = ledger.result();
   return {{"model", folder.string()},
           {"split", request.split},
-          {"sentences", dataset.examples.size()},
+          {"sentences", dataset.size()},
           {"metrics", metrics},
           {"seconds", predictions.seconds},
-          {"sentences_per_second", static_cast<double>(dataset.examples.size()) / predictions.seconds},
+          {"sentences_per_second", static_cast<double>(dataset.size()) / predictions.seconds},
           {"cost", cost.to_json()},
           {"cost_table", cost.table()}};
 }

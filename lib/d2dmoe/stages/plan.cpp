@@ -65,9 +65,9 @@ double measured_flops() {
 // steps reach (elementwise work, normalisation, data) was 40 to 55 % on 2 cores with MiniLM.
 constexpr double kTrainFactor = 3, kEfficiency = 0.45;
 
-Json training(const config::TrainOptions& options, const ModelSize& size, const data::TextData& data,
+Json training(const config::TrainOptions& options, const ModelSize& size, const data::Splits& data,
               double rate, bool teacher) {
-  const auto sentences = static_cast<double>(data.train.examples.size());
+  const auto sentences = static_cast<double>(data.train.size());
   const auto tokens = static_cast<double>(data.train.tokens());
   const double steps_per_epoch =
       std::ceil(sentences / static_cast<double>(options.batch_size * options.accumulate));
@@ -88,7 +88,7 @@ Json training(const config::TrainOptions& options, const ModelSize& size, const 
           {"seconds", flops / (rate * kEfficiency)}};
 }
 
-Json conversion(const config::ConvertOptions& options, const ModelSize& size, const data::TextData& data,
+Json conversion(const config::ConvertOptions& options, const ModelSize& size, const data::Splits& data,
                 double rate) {
   Json sites = Json::array();
   for (int64_t layer = 0; layer < size.layers; ++layer) {
@@ -115,7 +115,7 @@ Json conversion(const config::ConvertOptions& options, const ModelSize& size, co
           {"seconds", flops / (rate * kEfficiency)}};
 }
 
-Json sweeping(const config::SweepOptions& options, const ModelSize& size, const data::TextData& data,
+Json sweeping(const config::SweepOptions& options, const ModelSize& size, const data::Splits& data,
               double rate) {
   const double points = 2 + static_cast<double>(options.taus.empty() ? options.points : options.taus.size());
   const auto& split = options.split == "test"    ? data.test
@@ -123,7 +123,7 @@ Json sweeping(const config::SweepOptions& options, const ModelSize& size, const 
                                                  : data.validation;
   const double flops = points * static_cast<double>(split.tokens()) * 2 * size.matrix_elements;
   return {{"points", points},
-          {"sentences", split.examples.size()},
+          {"sentences", split.size()},
           {"memory_bytes", size.parameters * 4 * 2},
           {"seconds", flops / (rate * kEfficiency) +
                           points * options.time_seconds * static_cast<double>(options.time_batches.size())}};

@@ -9,24 +9,21 @@
 namespace d2dmoe::stages {
 namespace {
 
-constexpr size_t kSentences = 500;  // a first look in seconds; sweep-tau measures on everything
+constexpr int64_t kSentences = 500;  // a first look in seconds; sweep-tau measures on everything
 constexpr int64_t kSampleTokens = 4096;
 constexpr double kShares[] = {0.05, 0.1, 0.2};
 
 }  // namespace
 
-std::vector<Regret> router_regret(models::Model& model, const data::Dataset& dataset, bool regression,
+std::vector<Regret> router_regret(models::Model& model, const data::Dataset& dataset,
                                   const std::string& metric, uint64_t seed, torch::Device device) {
-  data::Dataset some;
-  some.examples.assign(
-      dataset.examples.begin(),
-      dataset.examples.begin() + static_cast<std::ptrdiff_t>(std::min(kSentences, dataset.examples.size())));
+  const data::Dataset some = dataset.first(kSentences);
   std::vector<Regret> regrets;
-  if (some.examples.empty()) return regrets;
+  if (some.empty()) return regrets;
   for (const double share : kShares) regrets.push_back({.executed = share});
   for (const bool oracle : {false, true}) {
     moe::Selection selection{oracle ? "oracle_dynamic_k" : "dynamic_k"};
-    const eval::ScoreSample sample(model, some, regression, oracle, kSampleTokens, seed, device);
+    const eval::ScoreSample sample(model, some, oracle, kSampleTokens, seed, device);
     const auto range = eval::value_range(selection.rule, sample.least_routed_experts());
     for (auto& regret : regrets) {
       selection.value =
@@ -35,7 +32,7 @@ std::vector<Regret> router_regret(models::Model& model, const data::Dataset& dat
       eval::EvaluateOptions options;
       options.device = device;
       options.selection = &selection;
-      const double value = eval::metric(metric, eval::evaluate(model, some, regression, options));
+      const double value = eval::metric(metric, eval::evaluate(model, some, options));
       (oracle ? regret.oracle_metric : regret.router_metric) = value;
     }
   }

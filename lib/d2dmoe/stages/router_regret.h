@@ -19,7 +19,7 @@ struct Regret {
 /// @param dataset  held-out sentences; the first few hundred are used
 /// @param metric   of config::kMetrics
 /// @ref docs/method.md §4 (c)
-std::vector<Regret> router_regret(models::Model& model, const data::Dataset& dataset, bool regression,
+std::vector<Regret> router_regret(models::Model& model, const data::Dataset& dataset,
                                   const std::string& metric, uint64_t seed, torch::Device device);
 
 }  // namespace d2dmoe::stages

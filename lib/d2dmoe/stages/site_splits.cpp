@@ -19,10 +19,9 @@ constexpr int64_t kBatchSentences = 64;
 
 /// Runs calibration sentences through the model until the statistics have enough tokens or the data ends.
 void calibrate(models::Model& model, cluster::SplitStatistics& statistics, bool gradients,
-               const data::TextData& data, int64_t tokens, uint64_t seed, torch::Device device) {
+               const data::Splits& data, int64_t tokens, uint64_t seed, torch::Device device) {
   const at::AutoGradMode grad_mode(gradients);
-  const auto order =
-      Rng(derive_seed(seed, "calibration")).permutation(static_cast<int64_t>(data.train.examples.size()));
+  const auto order = Rng(derive_seed(seed, "calibration")).permutation(data.train.size());
   Progress progress("calibration", tokens, "tokens");
   const auto total = static_cast<int64_t>(order.size());
   int64_t done = 0;
@@ -33,12 +32,12 @@ void calibrate(models::Model& model, cluster::SplitStatistics& statistics, bool 
           "on");
     const std::vector<int64_t> rows(order.begin() + begin,
                                     order.begin() + std::min(begin + kBatchSentences, total));
-    const auto batch = data::collate(data.train, rows, data.regression).to(device);
+    const auto batch = data.train.collate(rows).to(device);
     nn::ForwardContext ctx(batch);
     ctx.observers.push_back(&statistics);
     const auto logits = model.forward(batch, ctx);
     if (gradients) {
-      train::task_loss(logits, batch.labels, data.regression).backward();
+      train::task_loss(logits, batch.labels, data.task).backward();
       model.zero_grad();
     }
     progress.advance(std::min(batch.tokens(), tokens - done));
@@ -63,7 +62,7 @@ void check_split_options(const std::vector<nn::Site*>& sites, const config::Spli
   }
 }
 
-Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::TextData& data,
+Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::Splits& data,
                    const config::SplitOptions& options, uint64_t seed, torch::Device device) {
   const auto needs = cluster::split_needs(options.name);
   cluster::SplitStatistics statistics(needs, options.calibration_tokens);

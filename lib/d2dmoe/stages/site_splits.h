@@ -22,7 +22,7 @@ void check_split_options(const std::vector<nn::Site*>& sites, const config::Spli
 /// Splits the neurons of every site; the statistics that the split needs come from calibration sentences of
 /// the training data, drawn by the seed.
 /// @param sites  dense sites of `model`, which is in evaluation mode on `device`
-Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::TextData& data,
+Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::Splits& data,
                    const config::SplitOptions& options, uint64_t seed, torch::Device device);
 
 /// Keeps splits in a file, so that a resumed conversion need not search again. Reading gives nothing when the

@@ -30,15 +30,10 @@ struct Task {
   std::shared_ptr<models::Model> routed, dense;
   const data::Dataset& measured;
   const data::Dataset& validation;
-  bool regression;
   std::string metric;
   uint64_t seed;
   torch::Device device;
 };
-
-const data::Dataset& split_of(const data::TextData& data, const std::string& split) {
-  return split == "train" ? data.train : split == "validation" ? data.validation : data.test;
-}
 
 fs::path dense_folder(const config::LoadedExperiment& experiment, const fs::path& converted) {
   const auto& dense = experiment.options.sweep_tau.dense;
@@ -63,14 +58,6 @@ void check_comparable(const models::Model& dense, const models::Model& routed, c
       dense_dir, dense.num_labels(), routed.num_labels());
 }
 
-/// The metric that training watched; pearson for regressions that were left at the default.
-std::string metric_of(const config::LoadedExperiment& experiment, bool regression) {
-  const auto& options = experiment.options;
-  const auto& metric =
-      experiment.stages.count("train_sparse") ? options.train_sparse.train.metric : options.train.metric;
-  return regression && metric == "accuracy" ? "pearson" : metric;
-}
-
 /// The values of the points; placed ones are kept in points_plan.json, so that a resumed sweep has the same.
 std::vector<double> planned_values(const Task& task, const fs::path& dir) {
   const auto& options = task.options;
@@ -79,9 +66,8 @@ std::vector<double> planned_values(const Task& task, const fs::path& dir) {
   const auto file = dir / "points_plan.json";
   if (fs::exists(file)) return io::read_json_file(file).at("values").get<std::vector<double>>();
   constexpr int64_t kTokens = 4096;
-  const eval::ScoreSample sample(
-      *task.routed, task.validation.examples.empty() ? task.measured : task.validation, task.regression,
-      moe::Selection{options.rule}.oracle(), kTokens, task.seed, task.device);
+  const eval::ScoreSample sample(*task.routed, task.validation.empty() ? task.measured : task.validation,
+                                 moe::Selection{options.rule}.oracle(), kTokens, task.seed, task.device);
   const auto values = eval::place_points(sample, options.rule, options.floor, options.points);
   io::write_file(file,
                  Json{{"rule", options.rule}, {"floor", options.floor}, {"values", values}}.dump(2) + "\n");
@@ -102,7 +88,7 @@ Json calibrated_setting(const Task& task, const fs::path& dir) {
   evaluation.batch_size = options.batch_size;
   evaluation.device = task.device;
   evaluation.progress = "dense baseline on validation data";
-  const auto dense = eval::evaluate(*task.dense, task.validation, task.regression, evaluation);
+  const auto dense = eval::evaluate(*task.dense, task.validation, evaluation);
 
   eval::CalibrationOptions calibration;
   calibration.rule = options.rule;
@@ -112,7 +98,6 @@ Json calibrated_setting(const Task& task, const fs::path& dir) {
   calibration.metric = task.metric;
   calibration.dense_score = eval::metric(task.metric, dense);
   calibration.batch_size = options.batch_size;
-  calibration.regression = task.regression;
   calibration.seed = task.seed;
   calibration.device = task.device;
   const auto chosen = eval::calibrate(*task.routed, task.validation, calibration);
@@ -190,8 +175,8 @@ void check_selections(const Task& task, const std::vector<double>& values) {
 
 Json measure_all(const Task& task, const fs::path& dir) {
   check_selections(task, task.options.taus);
-  const eval::Sweep sweep({*task.routed, *task.dense, task.measured, task.regression, task.metric,
-                           task.options, task.seed, task.device});
+  const eval::Sweep sweep(
+      {*task.routed, *task.dense, task.measured, task.metric, task.options, task.seed, task.device});
   Json dense = {{"label", "dense baseline"}};
   dense.update(sweep.dense());
   log::info("{}", eval::point_line(dense));
@@ -265,7 +250,7 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
   const auto device = parse_device(experiment.options.run.device);
 
   models::LoadOptions load;
-  load.regression = inputs.data.regression;
+  load.regression = inputs.data.task == data::Task::regression;
   const fs::path dense_dir = dense_folder(experiment, converted);
   const io::HfFolder dense_files(dense_dir);
   // A converted folder read as a dense one runs its own weights without routers.
@@ -273,17 +258,16 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
             converted,
             moe::load_any(inputs.folder, load),
             models::load_model(dense_files, load),
-            split_of(inputs.data, options.split),
+            inputs.data.split(options.split),
             inputs.data.validation,
-            inputs.data.regression,
-            metric_of(experiment, inputs.data.regression),
+            metric_of(experiment, inputs.data.task),
             static_cast<uint64_t>(experiment.options.run.seed),
             device};
-  D2D_CHECK_USAGE(!task.measured.examples.empty(), "[sweep-tau] 'data.{}': holds no examples", options.split);
+  D2D_CHECK_USAGE(!task.measured.empty(), "[sweep-tau] 'data.{}': holds no examples", options.split);
   check_comparable(*task.dense, *task.routed, dense_dir);
   task.routed->to(device);
   task.dense->to(device);
-  eval::check_conversion(*task.routed, task.measured, task.regression, device);
+  eval::check_conversion(*task.routed, task.measured, device);
   log::info("dense baseline: {}", dense_dir);
 
   Json result = measure_all(task, run.dir());

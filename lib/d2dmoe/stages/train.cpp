@@ -27,30 +27,30 @@ struct Recipe {
   fs::path start;
 };
 
-models::LoadOptions load_options(const config::LoadedExperiment& experiment, const data::TextData& data) {
+models::LoadOptions load_options(const config::LoadedExperiment& experiment, const data::Splits& data) {
   models::LoadOptions options;
-  options.num_labels = data.regression ? 1 : static_cast<int64_t>(data.label_names.size());
+  options.num_labels = data.outputs();
   options.label_names = data.label_names;
-  options.regression = data.regression;
+  options.regression = data.task == data::Task::regression;
   options.seed = derive_seed(static_cast<uint64_t>(experiment.options.run.seed), "head");
   return options;
 }
 
 /// The teacher, whose classes must be the student's, in the same order.
-std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::TextData& data) {
+std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::Splits& data) {
   D2D_CHECK_USAGE(fs::is_directory(path), "[config] 'train_sparse.distill.teacher': '{}' is no model folder",
                   path);
   models::LoadOptions options;
   options.dropout = 0;
   auto teacher = models::load_model(io::HfFolder(path), options);
-  const int64_t classes = data.regression ? 1 : static_cast<int64_t>(data.label_names.size());
+  const int64_t classes = data.outputs();
   D2D_CHECK_USAGE(
       teacher->num_labels() == classes,
       "[config] 'train_sparse.distill.teacher': '{}' has {} outputs, the task has {}. Hint: the teacher must "
       "be fine-tuned on the same labels",
       path, teacher->num_labels(), classes);
   D2D_CHECK_USAGE(
-      data.regression || teacher->label_names() == data.label_names,
+      data.task != data::Task::classification || teacher->label_names() == data.label_names,
       "[config] 'train_sparse.distill.teacher': the labels of '{}' have other names or another order than "
       "the data's. Hint: set data.label_names to the teacher's order",
       path);
@@ -135,10 +135,11 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
   const torch::Device device = parse_device(experiment.options.run.device);
   set_threads(static_cast<int>(experiment.options.run.threads));
   Inputs inputs = open_inputs(experiment, recipe.start, {"train", "validation"});
-  const data::TextData& data = inputs.data;
+  const data::Splits& data = inputs.data;
   log::info("{}: from '{}', {} training and {} validation sentences, {}", recipe.stage, recipe.start,
-            data.train.examples.size(), data.validation.examples.size(),
-            data.regression ? "regression" : format("{} classes", data.label_names.size()));
+            data.train.size(), data.validation.size(),
+            data.task == data::Task::classification ? format("{} classes", data.label_names.size())
+                                                    : data::task_name(data.task));
 
   models::LoadOptions load = load_options(experiment, data);
   load.fresh_head = true;
@@ -163,8 +164,8 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
       eval::EvaluateOptions options;
       options.batch_size = recipe.train.batch_size;
       options.device = device;
-      return eval::metric(recipe.train.metric,
-                          eval::evaluate(*dense, data.validation, data.regression, options));
+      return eval::metric(eval::resolve_metric(recipe.train.metric, data.task),
+                          eval::evaluate(*dense, data.validation, options));
     };
   }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/eval/metrics.h"
 
 namespace d2dmoe::train {
 
@@ -15,27 +16,23 @@ config::PenaltyOptions penalty_of(const TrainJob& job) {
 }
 
 void check_options(const TrainJob& job) {
-  const std::string& metric = job.options.metric;
-  const bool regression = job.data.regression;
-  D2D_CHECK_USAGE(metric == "loss" || regression == (metric == "pearson"),
-                  "[config] 'metric': got '{}' for a {} task, must be {}", metric,
-                  regression ? "regression" : "classification",
-                  regression ? "pearson or loss" : "accuracy, macro_f1, mcc or loss");
+  eval::resolve_metric(job.options.metric, job.data.task);
+  const bool regression = job.data.task == data::Task::regression;
   D2D_CHECK_USAGE(!regression || job.options.label_smoothing == 0,
                   "[config] 'label_smoothing': got {}, must be 0 for a regression task",
                   job.options.label_smoothing);
-  D2D_CHECK_USAGE(!job.data.train.examples.empty(), "[config] 'data.train': has no examples");
+  D2D_CHECK_USAGE(!job.data.train.empty(), "[config] 'data.train': has no examples");
   const config::PenaltyOptions penalty = penalty_of(job);
   D2D_CHECK_USAGE(penalty.schedule != "auto" || penalty.name != "none",
                   "[config] 'penalty.schedule': got auto, but penalty.name is none");
-  D2D_CHECK_USAGE(!penalty.max_metric_drop || !job.data.validation.examples.empty(),
+  D2D_CHECK_USAGE(!penalty.max_metric_drop || !job.data.validation.empty(),
                   "[config] 'penalty.max_metric_drop': needs validation data. Hint: set data.validation or "
                   "data.validation_share");
 }
 
 int64_t steps_per_epoch(const TrainJob& job) {
   const auto group = job.options.batch_size * job.options.accumulate;
-  return (static_cast<int64_t>(job.data.train.examples.size()) + group - 1) / group;
+  return (job.data.train.size() + group - 1) / group;
 }
 
 int64_t total_steps(const TrainJob& job) {

@@ -58,6 +58,7 @@ class Loop {
   TrainJob& job_;
   const config::TrainOptions& options_;
   const config::PenaltyOptions penalty_;
+  const std::string metric_;
   const torch::ScalarType dtype_;
   int64_t steps_per_epoch_, total_, eval_interval_;
   Optimizer optimizer_;
@@ -83,11 +84,12 @@ Loop::Loop(TrainJob& job)
     : job_(job),
       options_(job.options),
       penalty_(penalty_of(job)),
+      metric_(eval::resolve_metric(job.options.metric, job.data.task)),
       dtype_(training_dtype(options_.dtype, job_.device)),
       steps_per_epoch_(steps_per_epoch(job)),
       total_(total_steps(job)),
       optimizer_(*job.model, options_.optimizer),
-      alpha_(penalty_, total_, eval::higher_is_better(options_.metric)),
+      alpha_(penalty_, total_, eval::higher_is_better(metric_)),
       best_weights_(job.run) {
   if (penalty_.name != "none") penalty_observer_.emplace(penalty_.name, penalty_.displacement);
   const double interval = options_.eval_every * static_cast<double>(steps_per_epoch_);
@@ -143,12 +145,12 @@ void Loop::start() {
       const double reference = job_.reference_metric();
       alpha_.set_reference(reference);
       job_.run.append_metrics(
-          {{"event", "reference"}, {"step", 0}, {"metric", options_.metric}, {"value", reference}});
-      log::info("start model: {} {:.4f} on validation data", options_.metric, reference);
+          {{"event", "reference"}, {"step", 0}, {"metric", metric_}, {"value", reference}});
+      log::info("start model: {} {:.4f} on validation data", metric_, reference);
     }
   }
   logged_at_ = seconds();
-  const int64_t rows = static_cast<int64_t>(job_.data.train.examples.size());
+  const int64_t rows = job_.data.train.size();
   recorder_ = std::make_unique<Recorder>(job_.run, "train", (total_ - step_) * rows / steps_per_epoch_);
 }
 
@@ -159,8 +161,7 @@ void Loop::train_step() {
     loaded_epoch_ = epoch;
   }
   const Rows& group = groups_.at(static_cast<size_t>(step_ % steps_per_epoch_));
-  int64_t tokens = 0;
-  for (const int64_t row : group) tokens += static_cast<int64_t>(job_.data.train.examples[row].ids.size());
+  const int64_t tokens = job_.data.train.tokens(group);
 
   const bool logging = options_.log_every > 0 && (step_ + 1) % options_.log_every == 0;
   const bool steering = alpha_.wants_zeros(step_);
@@ -175,9 +176,7 @@ void Loop::train_step() {
   for (size_t from = 0; from < group.size(); from += size) {
     const Rows rows(group.begin() + static_cast<int64_t>(from),
                     group.begin() + static_cast<int64_t>(std::min(group.size(), from + size)));
-    int64_t micro_tokens = 0;
-    for (const int64_t row : rows)
-      micro_tokens += static_cast<int64_t>(job_.data.train.examples[row].ids.size());
+    const int64_t micro_tokens = job_.data.train.tokens(rows);
     const auto part =
         forward_backward(rows, static_cast<double>(rows.size()) / static_cast<double>(group.size()),
                          static_cast<double>(micro_tokens) / static_cast<double>(tokens), alpha, watchers);
@@ -209,8 +208,8 @@ void Loop::train_step() {
 /// @return  [4] float32: loss, task loss, penalty, distillation, each times its share
 torch::Tensor Loop::forward_backward(const Rows& rows, double share, double token_share, double alpha,
                                      const std::vector<nn::Observer*>& watchers) {
-  const bool regression = job_.data.regression;
-  const auto batch = data::collate(job_.data.train, rows, regression).to(job_.device);
+  const uint64_t augment = derive_seed(job_.seed, "augment", static_cast<uint64_t>(loaded_epoch_));
+  const auto batch = job_.data.train.collate(rows, augment).to(job_.device);
   nn::ForwardContext ctx(batch);
   ctx.observers = watchers;
   if (has_penalty()) {
@@ -222,14 +221,14 @@ torch::Tensor Loop::forward_backward(const Rows& rows, double share, double toke
   {
     const AutocastScope autocast(job_.device, dtype_);
     const torch::Tensor logits = job_.model->forward(batch, ctx);
-    task = task_loss(logits, batch.labels, regression, options_.label_smoothing);
+    task = task_loss(logits, batch.labels, job_.data.task, options_.label_smoothing);
     loss = task;
     if (job_.teacher) {
       const torch::NoGradGuard no_grad;
       nn::ForwardContext unwatched(batch);
       const torch::Tensor target = job_.teacher->forward(batch, unwatched);
       const at::AutoGradMode with_grad(true);
-      distillation = distillation_loss(logits, target, regression, job_.distill->temperature);
+      distillation = distillation_loss(logits, target, job_.data.task, job_.distill->temperature);
       loss = (1 - job_.distill->lambda) * task + job_.distill->lambda * distillation;
     }
     loss = loss * share;
@@ -294,13 +293,13 @@ void Loop::log_step(double alpha, double lr, double norm) {
 }
 
 void Loop::validate() {
-  if (job_.data.validation.examples.empty()) return;
+  if (job_.data.validation.empty()) return;
   sparsity_observer_.reset();
   eval::EvaluateOptions options;
   options.batch_size = options_.batch_size;
   options.device = job_.device;
   if (job_.penalty) options.observers.push_back(&sparsity_observer_);
-  const auto predictions = eval::evaluate(*job_.model, job_.data.validation, job_.data.regression, options);
+  const auto predictions = eval::evaluate(*job_.model, job_.data.validation, options);
   job_.model->train();
 
   D2D_CHECK(std::isfinite(predictions.loss),
@@ -308,11 +307,11 @@ void Loop::validate() {
             "checkpoints before "
             "it are kept. Hint: lower optimizer.lr or set optimizer.clip_norm",
             job_.run.dir(), predictions.loss, step_, total_);
-  last_ = {step_, eval::metric(options_.metric, predictions), predictions.loss, 0, Json::array(), {}};
-  Json event = {{"event", "eval"},           {"step", step_},        {"epoch", epoch()},
-                {"metric", options_.metric}, {"value", last_.value}, {"loss", last_.loss}};
+  last_ = {step_, eval::metric(metric_, predictions), predictions.loss, 0, Json::array(), {}};
+  Json event = {{"event", "eval"},   {"step", step_},        {"epoch", epoch()},
+                {"metric", metric_}, {"value", last_.value}, {"loss", last_.loss}};
   std::string line = format("step {} of {}, epoch {:.2f}: validation {} {:.4f}, loss {:.4f}", step_, total_,
-                            epoch(), options_.metric, last_.value, last_.loss);
+                            epoch(), metric_, last_.value, last_.loss);
   if (job_.penalty) {
     last_.zeros = sparsity_observer_.mean_zeros();
     last_.sites = sites_json(sparsity_observer_.result());
@@ -351,7 +350,7 @@ void Loop::save() {
 
 Json Loop::result() const {
   const auto described = [&](const Validation& validation) {
-    Json json = {{"metric", options_.metric},
+    Json json = {{"metric", metric_},
                  {"value", validation.value},
                  {"loss", validation.loss},
                  {"step", validation.step}};

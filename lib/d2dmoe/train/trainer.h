@@ -14,7 +14,7 @@ namespace d2dmoe::train {
 struct TrainJob {
   std::shared_ptr<models::Model> model;
   std::shared_ptr<models::Model> teacher;  ///< nullptr = no distillation
-  const data::TextData& data;
+  const data::Splits& data;
   const config::TrainOptions& options;
   const config::PenaltyOptions* penalty = nullptr;  ///< nullptr = stage 0
   const config::DistillOptions* distill = nullptr;
