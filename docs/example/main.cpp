@@ -1,5 +1,5 @@
 // Reads a model folder, dense or converted, and says how many experts each word of a sentence ran.
-#include <d2dmoe/data/dataset.h>
+#include <d2dmoe/data/text_source.h>
 #include <d2dmoe/moe/converted_folder.h>
 #include <d2dmoe/tokenizer/tokenizer.h>
 #include <torch/torch.h>
@@ -22,8 +22,7 @@ int main(int argc, char** argv) {
   model->eval();
 
   const auto encoding = tokenizer->encode(argv[2], nullptr, model->max_length());
-  const d2dmoe::data::Dataset dataset{{{encoding.ids, encoding.type_ids}}};
-  const auto batch = d2dmoe::data::collate(dataset, {0}, false);
+  const auto batch = d2dmoe::data::text_dataset({{encoding.ids, encoding.type_ids}}).collate({0});
   Counter counter;
   d2dmoe::nn::ForwardContext context(batch);
   context.observers = {&counter};

@@ -149,8 +149,9 @@ TEST_CASE("config: contradictions between keys") {
   CHECK(contains(refused(R"({"data": {"label_names": ["a", "b", "a"]}})"), "names \"a\" twice"));
   CHECK(contains(refused(R"({"convert": {"layers": [1, 1]}})"), "names layer 1 twice"));
   CHECK(contains(refused(R"({"convert": {"kinds": []}})"), "is empty"));
-  CHECK(contains(refused(R"({"data": {"task": "regression"}, "train": {}})"), "Hint: use pearson or loss"));
-  CHECK_NOTHROW(load_text(R"({"data": {"task": "regression"}, "convert": {}})"));
+  CHECK(contains(refused(R"({"data": {"task": "regression"}, "train": {"metric": "mcc"}})"),
+                 "Hint: use pearson, loss"));
+  CHECK_NOTHROW(load_text(R"({"data": {"task": "regression"}, "train": {}, "convert": {}})"));
   CHECK(contains(refused(R"({"train": {"patience": 2, "eval_every": 0}})"), "eval_every must be above 0"));
 }
 
