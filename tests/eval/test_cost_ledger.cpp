@@ -101,12 +101,12 @@ TEST_CASE("cost ledger: a decoder's scores cost what its masks leave") {
   const auto model = models::make_model(
       io::read_json_file(golden("eval/flops.json")).at("decoders").at(12).at("config"));  // qwen2, window 4
   REQUIRE(model->family() == "qwen2");
-  data::Dataset dataset;
+  std::vector<data::Example> examples;
   for (const int64_t length : {5, 9})
-    dataset.examples.push_back({std::vector<int64_t>(static_cast<size_t>(length), 6),
-                                std::vector<int64_t>(static_cast<size_t>(length), 0), 0});
+    examples.push_back({std::vector<int64_t>(static_cast<size_t>(length), 6),
+                        std::vector<int64_t>(static_cast<size_t>(length), 0), 0});
   eval::CostLedger ledger(*model);
-  ledger.on_batch(data::collate(dataset, {0, 1}, false));
+  ledger.on_batch(data::text_dataset(examples).collate({0, 1}));
   double scores = 0;
   for (const auto& part : ledger.result().parts)
     if (part.name.starts_with("attention.scores")) scores += part.flops * 14;
