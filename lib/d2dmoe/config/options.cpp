@@ -68,7 +68,9 @@ void DataOptions::describe(Fields& f) {
   f.add("max_length", max_length,
         "Longest sequence in tokens, special tokens included; longer texts are cut.")
       .range(1, kBatch);
-  f.add("limit", limit, "Use only the first N rows of each split; 0 = all.").range(0, 1e12);
+  f.add("limit", limit, "Use only the first N rows of each split, of images N from all over it; 0 = all.")
+      .range(0, 1e12);
+  f.object("images", images, "How images are read, and how training changes them at random.");
 }
 
 void OptimizerOptions::describe(Fields& f) {
