@@ -171,6 +171,7 @@ void RouterOptions::describe(Fields& f) {
   f.add("batch_tokens", batch_tokens, "Token rows per optimiser step.").range(1, kMany);
   f.add("lr", lr, "Largest learning rate of Adam.").above(0);
   f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrSchedules);
+  f.add("loss", loss, "What a router minimises.").one_of(kRouterLosses);
   f.add("validation_share", validation_share, "Share of the training split on which routers are judged.")
       .above(0)
       .below(1);

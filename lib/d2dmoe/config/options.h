@@ -134,6 +134,7 @@ struct RouterOptions {
   int64_t batch_tokens = 4096;  ///< token rows per optimiser step
   double lr = 1e-3;
   std::string schedule = "cosine";
+  std::string loss = "row";  ///< a name of kRouterLosses
   double validation_share = 0.05;
   int64_t patience = 0;
   int64_t max_tokens = 0;  ///< training tokens; 0 = the whole training split
