@@ -59,9 +59,9 @@ TEST_CASE("table: a separator of one's own") {
   CHECK(parse("text|label\na,b|x\n", "x.csv", options).rows == Rows{{"a,b", "x"}});
   options.separator = "¦";
   CHECK(parse("text¦label\na\xC2\xA7 b¦x\n", "x.csv", options).rows == Rows{{"a§ b", "x"}});
-  options.separator = "\\t";
+  options.separator = "\t";
   CHECK(parse("text\tlabel\na\tx\n", "x.csv", options).rows == Rows{{"a", "x"}});
-  for (const char* bad : {"ab", "\"", "\n"}) {
+  for (const char* bad : {"ab", "\"", "\n", "tab"}) {
     options.separator = bad;
     CHECK(contains(error_of("text,label\na,x\n", "x.csv", options), "must be one character"));
   }

@@ -86,7 +86,7 @@ TEST_CASE("loading: absurd values of config.json are one sentence with key and v
       {"num_attention_heads", 5, "must divide 'hidden_size', 24"},
       {"intermediate_size", "many", "\"many\""},
       {"max_position_embeddings", 1e30, "whole number"},
-      {"hidden_act", "maxout", "'maxout'"},
+      {"hidden_act", "maxout", "'hidden_act': got \"maxout\""},
       {"hidden_dropout_prob", 1.5, "[0, 1)"},
       {"layer_norm_eps", "small", "'layer_norm_eps'"},
       {"position_embedding_type", "relative_key", "'relative_key'"},

@@ -58,7 +58,7 @@ TEST_CASE("saving: tensors are the parameters in the checkpoint's layout") {
   CHECK(tensors.size() == model->parameters().size());
 }
 
-// Not a test of its own: what scripts/golden/check_saved.py loads with transformers.
+// Not a test of its own: what tests/interop/check_saved.py loads with transformers.
 TEST_CASE("saving: folders for check_saved.py", "[.][saved]") {
   const char* out = std::getenv("D2DMOE_SAVED");
   REQUIRE(out != nullptr);

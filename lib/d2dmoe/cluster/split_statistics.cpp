@@ -78,8 +78,7 @@ void SplitStatistics::fill(SplitInput& input, int64_t site_index) const {
   if (needs_.importance) {
     D2D_CHECK(sums.importance_tokens > 0,
               "[split statistics] site {}: importance needs gradients, and none came. Hint: run the "
-              "calibration with "
-              "gradients and call backward() on the loss",
+              "calibration with gradients and call backward() on the loss",
               site_index);
     input.importance = sums.importance / static_cast<double>(sums.importance_tokens);
   }

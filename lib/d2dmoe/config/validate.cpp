@@ -40,12 +40,12 @@ Found check_data(const DataOptions& data) {
   if (data.separator == "\n" || data.separator == "\r" || (data.quoting && data.separator == "\"")) {
     return Problem{{"data", "separator"}, "must not be a line break or the quote"};
   }
-  for (const auto& [key, range] :
-       {std::pair("crop_scale", &data.images.crop_scale), {"crop_ratio", &data.images.crop_ratio}}) {
-    if (range->size() == 2 && range->at(0) > range->at(1)) {
-      return Problem{{"data", "images", key},
-                     format("is [{}, {}], must be [smallest, largest]", range->at(0), range->at(1))};
-    }
+  if (data.task == "classification" && data.label_names.size() == 1) {
+    return Problem{
+        {"data", "label_names"},
+        format("has one name, \"{}\", must have at least two, or none to take the data's. Hint: for "
+               "numbers as targets set data.task to regression",
+               data.label_names.front())};
   }
   if (const auto name = doubled(data.label_names)) {
     return Problem{{"data", "label_names"}, format("names \"{}\" twice", *name)};
@@ -104,6 +104,12 @@ Found check_sweep(const SweepOptions& sweep) {
     return Problem{{"sweep_tau", "taus"},
                    format("holds {}, must hold {} for rule \"{}\"", tau,
                           counts ? "whole numbers of experts from 1" : "numbers from 0 to 1", sweep.rule)};
+  }
+  if (sweep.rule == "all" && (sweep.budget || sweep.max_drop)) {
+    return Problem{
+        {"sweep_tau", "rule"},
+        format("is \"all\", which has no value to calibrate for {}. Hint: use dynamic_k, or take {} out",
+               sweep.budget ? "budget" : "max_drop", sweep.budget ? "budget" : "max_drop")};
   }
   if (sweep.budget && sweep.max_drop) {
     return Problem{{"sweep_tau", "max_drop"}, "and budget are both set: calibrate for one of them"};

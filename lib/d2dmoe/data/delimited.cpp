@@ -25,8 +25,7 @@ std::string DelimitedReader::quoted_field() {
     const size_t quote = text_.find('"', position_);
     D2D_CHECK(quote != text_.npos,
               "[data] '{}:{}': the quote that opens here is not closed before the end of the file. Hint: set "
-              "quoting to "
-              "false when quotes are ordinary characters of the texts",
+              "quoting to false when quotes are ordinary characters of the texts",
               origin_, start_line);
     field += text_.substr(position_, quote - position_);
     line_ += std::count(text_.begin() + static_cast<std::ptrdiff_t>(position_),
@@ -36,12 +35,11 @@ std::string DelimitedReader::quoted_field() {
     field += '"';
     ++position_;
   }
-  D2D_CHECK(
-      at_line_end() || at_separator(),
-      "[data] '{}:{}': there is text behind the closing quote of a field that starts on line {}. Hint: a "
-      "quote "
-      "inside a quoted field is written twice; set quoting to false when quotes are ordinary characters",
-      origin_, line_, start_line);
+  D2D_CHECK(at_line_end() || at_separator(),
+            "[data] '{}:{}': there is text behind the closing quote of a field that starts on line {}. Hint: "
+            "a quote inside a quoted field is written twice; set quoting to false when quotes are ordinary "
+            "characters",
+            origin_, line_, start_line);
   return field;
 }
 

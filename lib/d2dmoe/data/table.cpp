@@ -21,8 +21,7 @@ void check_encoding(std::string_view text, const std::string& origin) {
   const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
   throw Error(
       format("[data] '{}:{}': byte {} of the file (0x{:02x}) is not valid UTF-8. Hint: convert the file to "
-             "UTF-8, for "
-             "example with iconv -f LATIN1 -t UTF-8",
+             "UTF-8, for example with iconv -f LATIN1 -t UTF-8",
              origin, line, bad, static_cast<unsigned>(static_cast<unsigned char>(text[bad]))));
 }
 
@@ -47,7 +46,6 @@ std::vector<std::string> header_of(std::string_view text, const std::string& sep
 // The separator whose header holds all columns, else the one that the first line has most of.
 std::string find_separator(std::string_view text, const std::string& origin, const TableOptions& options,
                            const std::string& format, const std::vector<Column>& columns) {
-  if (options.separator == "\\t" || options.separator == "tab") return "\t";
   if (!options.separator.empty()) {
     const std::string& separator = options.separator;
     D2D_CHECK_USAGE(tokenizer::unicode::find_invalid_utf8(separator) == separator.npos &&

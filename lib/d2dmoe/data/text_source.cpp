@@ -14,7 +14,6 @@
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/data/labels.h"
 #include "d2dmoe/data/table.h"
-#include "d2dmoe/data/validation_cut.h"
 #include "d2dmoe/io/json_file.h"
 
 namespace d2dmoe::data {
@@ -27,11 +26,10 @@ struct Split {
   std::vector<int64_t> lines;
   size_t size() const { return texts.size(); }
 
-  Split pick(const std::vector<int64_t>& rows) const {
+  Split pick(const std::vector<size_t>& rows) const {
     Split out;
     out.origin = origin;
-    for (const int64_t chosen : rows) {
-      const auto row = static_cast<size_t>(chosen);
+    for (const size_t row : rows) {
       out.texts.push_back(texts[row]);
       if (!pairs.empty()) out.pairs.push_back(pairs[row]);
       out.labels.push_back(labels[row]);
@@ -51,8 +49,10 @@ struct Split {
 };
 
 Split read_split(const config::DataOptions& options, const std::string& file, const char* name) {
-  D2D_CHECK_USAGE(!file.empty(), "[data] 'data.{}': no file is given, must be a table of labelled texts",
-                  name);
+  D2D_CHECK_USAGE(
+      !file.empty(),
+      "[data] 'data.{}': no file is given, must be a table of labelled texts. Hint: --set data.{}=FILE", name,
+      name);
   std::vector<Column> columns = {options.text};
   if (!options.text_pair.empty()) columns.push_back(options.text_pair);
   columns.emplace_back(options.label, false);
@@ -65,18 +65,53 @@ Split read_split(const config::DataOptions& options, const std::string& file, co
     split.texts.push_back(std::move(row[0]));
     if (!options.text_pair.empty()) split.pairs.push_back(std::move(row[1]));
     split.labels.push_back(trimmed(row.back()));
-    D2D_CHECK(!split.labels.back().empty(), "[data] '{}:{}': the label is empty", file,
-              split.lines[split.labels.size() - 1]);
+    D2D_CHECK(!split.labels.back().empty(),
+              "[data] '{}:{}': the label is empty. Hint: give the row a label or remove it; is '{}' the "
+              "right column (data.label)?",
+              file, split.lines[split.labels.size() - 1], options.label);
   }
   return split;
+}
+
+/// Cuts a share of the rows off, the same share of every label; both parts stay in the order of the file.
+/// @return  rest and cut
+std::pair<Split, Split> cut_validation(const Split& train, double share, bool by_label, uint64_t seed) {
+  D2D_CHECK_USAGE(
+      share > 0 && share < 1,
+      "[data] 'data.validation_share': got {}, must be above 0 and below 1 when there is no validation file",
+      share);
+  std::map<std::string, std::vector<size_t>> groups;
+  for (size_t i = 0; i < train.size(); ++i) groups[by_label ? train.labels[i] : ""].push_back(i);
+  std::vector<size_t> rest, cut;
+  // Fractions of rows that small groups are short of; a small file owes at least one row.
+  double owed = share * static_cast<double>(train.size()) < 1 ? 1 : 0;
+  for (const auto& [label, rows] : groups) {
+    owed += share * static_cast<double>(rows.size());
+    // A label never loses its last row to validation: it would be unseen in training.
+    const auto count = std::min(static_cast<size_t>(std::floor(owed + 1e-9)), rows.size() - 1);
+    owed -= static_cast<double>(count);
+    const auto order =
+        Rng(derive_seed(seed, "validation cut " + label)).permutation(static_cast<int64_t>(rows.size()));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      (i < count ? cut : rest).push_back(rows[static_cast<size_t>(order[i])]);
+    }
+  }
+  D2D_CHECK_USAGE(
+      !cut.empty(),
+      "[data] '{}': {} rows are too few to cut {} of them off for validation. Hint: give a validation file",
+      train.origin, train.size(), share);
+  std::sort(rest.begin(), rest.end());
+  std::sort(cut.begin(), cut.end());
+  return {train.pick(rest), train.pick(cut)};
 }
 
 double parse_target(const std::string& text, const std::string& place) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   D2D_CHECK_USAGE(error == std::errc() && end == text.data() + text.size() && std::isfinite(value),
-                  "[data] '{}': the label '{}' is not a number, as regression needs", place,
-                  io::printable(text));
+                  "[data] '{}': the label '{}' is not a number, as regression needs. Hint: correct the row, "
+                  "or set data.task to classification",
+                  place, io::printable(text));
   return value;
 }
 
@@ -91,7 +126,8 @@ double class_id(const std::string& label, const LabelMap& labels, const std::str
     if (labels.names().size() > 20) known += ", …";
     throw UsageError(format("[data] '{}': the label '{}' is not among the {} labels of training ({}).{}",
                             place, io::printable(label), labels.names().size(), known,
-                            near.empty() ? "" : " Hint: did you mean '" + io::printable(near) + "'?"));
+                            near.empty() ? " Hint: correct the row, or list every class in data.label_names"
+                                         : " Hint: did you mean '" + io::printable(near) + "'?"));
   }
   return static_cast<double>(id);
 }
@@ -198,10 +234,7 @@ Splits load_text_data(const config::DataOptions& options, const tokenizer::Token
     data.label_names = labels->names();
   }
   if (cut && train.size() && (want_validation || (want_train && options.validation_share > 0))) {
-    const auto groups = classes ? train.labels : std::vector<std::string>(train.size());
-    const auto [rest, held_out] = cut_validation(groups, options.validation_share, seed, train.origin);
-    validation = train.pick(held_out);
-    train = train.pick(rest);
+    std::tie(train, validation) = cut_validation(train, options.validation_share, classes, seed);
   }
   const auto finish = [&](Split& split) {
     split.keep_first(options.limit);

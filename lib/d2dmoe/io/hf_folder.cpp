@@ -35,8 +35,7 @@ void check_folder(const fs::path& dir) {
   D2D_CHECK(fs::is_directory(dir), "[model] '{}': is a file, must be a Hugging Face model folder", dir);
   D2D_CHECK(fs::exists(dir / "config.json"),
             "[model] '{}': has no config.json. Hint: a Hugging Face model folder holds config.json, the "
-            "weights and the "
-            "tokenizer's files",
+            "weights and the tokenizer's files",
             dir);
 }
 
@@ -124,14 +123,17 @@ SafetensorsFile& HfFolder::file_of(const std::string& name) {
   if (!file) file = SafetensorsFile::open(dir_ / file_name);
   D2D_CHECK(file->entries().contains(name),
             "[model] '{}': tensor '{}' must be in '{}' by the index, but it is not. Hint: do index and "
-            "shards come from "
-            "the same download?",
+            "shards come from the same download?",
             dir_ / kIndex, name, file_name);
   return *file;
 }
 
 std::vector<int64_t> HfFolder::shape(const std::string& name) {
   return file_of(name).entries().at(name).shape;
+}
+
+std::string HfFolder::dtype(const std::string& name) {
+  return file_of(name).entries().at(name).dtype;
 }
 
 torch::Tensor HfFolder::tensor(const std::string& name) {

@@ -27,6 +27,8 @@ class HfFolder {
   std::vector<std::string> tensor_names() const;
   bool has(const std::string& name) const;
   std::vector<int64_t> shape(const std::string& name);
+  /// As in the file: "F32", "BF16", "I32", …
+  std::string dtype(const std::string& name);
   torch::Tensor tensor(const std::string& name);
   /// Name of the file that holds the tensor. @throws Error  no such tensor
   const std::string& file_name(const std::string& name) const;

@@ -35,6 +35,12 @@ Activation parse_activation(std::string_view hf_name) {
             known);
 }
 
+std::vector<std::string> activation_names() {
+  std::vector<std::string> names;
+  for (const Name& name : kNames) names.emplace_back(name.hf);
+  return names;
+}
+
 std::string activation_name(Activation activation) {
   for (const Name& name : kNames)
     if (name.activation == activation) return std::string(name.hf);

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "d2dmoe/kernels/activation_kind.h"
 
@@ -15,6 +16,8 @@ namespace d2dmoe::kernels {
 Activation parse_activation(std::string_view hf_name);
 /// The Hugging Face name: parse_activation(activation_name(a)) == a.
 std::string activation_name(Activation activation);
+/// Every name that parse_activation knows.
+std::vector<std::string> activation_names();
 
 /// Any shape, any floating dtype.
 torch::Tensor activate(const torch::Tensor& z, Activation activation);

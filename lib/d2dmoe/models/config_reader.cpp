@@ -1,6 +1,9 @@
 #include "d2dmoe/models/config_reader.h"
 
+#include <algorithm>
+
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/kernels/activation.h"
 
 namespace d2dmoe::models {
 namespace {
@@ -83,6 +86,17 @@ std::string ConfigReader::text_or(const std::string& key, const std::string& fal
   D2D_CHECK(value->is_string(), "[model config] '{}': key '{}': got {}, must be a text", origin_, key,
             value->dump());
   return value->get<std::string>();
+}
+
+kernels::Activation ConfigReader::activation_or(const std::string& key, const std::string& fallback) const {
+  const std::string name = text_or(key, fallback);
+  const auto known = kernels::activation_names();
+  if (std::find(known.begin(), known.end(), name) != known.end()) return kernels::parse_activation(name);
+  std::string list;
+  for (const auto& word : known) list += (list.empty() ? "" : ", ") + word;
+  const std::string nearest = nearest_word(name, known);
+  throw Error(format("[model config] '{}': key '{}': got \"{}\", must be one of {}{}", origin_, key, name,
+                     list, nearest.empty() ? "" : ". Hint: did you mean \"" + nearest + "\"?"));
 }
 
 bool ConfigReader::flag_or(const std::string& key, bool fallback) const {

@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "d2dmoe/kernels/activation_kind.h"
+
 namespace d2dmoe::models {
 
 /// Checked access to the values of a model's config.json. A key that is null counts as missing. Every error
@@ -22,6 +24,8 @@ class ConfigReader {
   /// A number from `min` up to, but without, `end`.
   double number_or(const std::string& key, double fallback, double min, double end) const;
   std::string text_or(const std::string& key, const std::string& fallback) const;
+  /// An activation function by its Hugging Face name.
+  kernels::Activation activation_or(const std::string& key, const std::string& fallback) const;
   bool flag_or(const std::string& key, bool fallback) const;
   bool has(const std::string& key) const { return find(key) != nullptr; }
 

@@ -14,7 +14,7 @@ EncoderSpec read_spec(const ConfigReader& config, const LoadOptions& options) {
   check_heads(config, spec, "n_heads", "dim");
   spec.hidden = config.size("hidden_dim", 4 * kMaxWidth);
   spec.positions = config.size("max_position_embeddings", kMaxPositions);
-  spec.activation = kernels::parse_activation(config.text_or("activation", "gelu"));
+  spec.activation = config.activation_or("activation", "gelu");
   spec.layer_norm_eps = 1e-12;  // fixed in the family, no key
   spec.hidden_dropout = config.number_or("dropout", 0.1, 0, 1);
   spec.attention_dropout = config.number_or("attention_dropout", 0.1, 0, 1);

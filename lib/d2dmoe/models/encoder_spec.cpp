@@ -31,7 +31,7 @@ EncoderSpec read_bert_spec(const ConfigReader& config, const LoadOptions& option
   spec.hidden = config.size("intermediate_size", 4 * kMaxWidth);
   spec.positions = config.size("max_position_embeddings", kMaxPositions);
   spec.type_vocab = config.integer_or("type_vocab_size", 2, 1, kMaxPositions);
-  spec.activation = kernels::parse_activation(config.text_or("hidden_act", "gelu"));
+  spec.activation = config.activation_or("hidden_act", "gelu");
   spec.layer_norm_eps = config.number_or("layer_norm_eps", 1e-12, 0, 1);
   spec.hidden_dropout = spec.projection_dropout = config.number_or("hidden_dropout_prob", 0.1, 0, 1);
   spec.attention_dropout = config.number_or("attention_probs_dropout_prob", 0.1, 0, 1);

@@ -23,7 +23,7 @@ DecoderSpec read_gpt2_spec(const ConfigReader& config, const LoadOptions& option
   spec.positions = config.size("n_positions", kMaxPositions);
   spec.norm = DecoderSpec::NormKind::layer;
   spec.norm_eps = config.number_or("layer_norm_epsilon", 1e-5, 0, 1);
-  spec.activation = kernels::parse_activation(config.text_or("activation_function", "gelu_new"));
+  spec.activation = config.activation_or("activation_function", "gelu_new");
   spec.gated = false;
   spec.qkv_bias = spec.output_bias = spec.mlp_bias = true;
   spec.set_default_scales();

@@ -48,8 +48,11 @@ class Checkpoint {
 
   void check_shape(const std::string& name, const HfTensor& tensor) {
     const auto want = tensor.shape();
-    D2D_CHECK(shape(name) == want, "[model] '{}': tensor '{}' has shape {}, config.json asks for {}", where(),
-              name, shape(name), want);
+    D2D_CHECK(
+        shape(name) == want,
+        "[model] '{}': tensor '{}' has shape {}, by '{}' it must be {}. Hint: do the weights and config.json "
+        "come from the same model?",
+        folder_.dir() / file_name(name), name, shape(name), folder_.dir() / "config.json", want);
   }
 
   // Into parameters of `dtype`, nullopt = as it is stored.
@@ -79,11 +82,14 @@ class Checkpoint {
 
  private:
   torch::Tensor read(const std::string& name) {
-    auto stored = folder_.tensor(name);
-    D2D_CHECK(stored.is_floating_point() && stored.element_size() >= 2,
-              "[model] '{}': tensor '{}' has dtype {}, must be F32, F16, BF16 or F64", where(), name,
-              c10::toString(stored.scalar_type()));
-    return stored;
+    const auto dtype = folder_.dtype(name);
+    const bool known = dtype == "F32" || dtype == "F16" || dtype == "BF16" || dtype == "F64";
+    D2D_CHECK(
+        known,
+        "[model] '{}': tensor '{}' has dtype {}, must be F32, F16, BF16 or F64. Hint: quantised checkpoints "
+        "are not read; take the original one",
+        folder_.dir() / file_name(name), name, dtype);
+    return folder_.tensor(name);
   }
 
   io::HfFolder folder_;

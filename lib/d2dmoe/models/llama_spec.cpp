@@ -97,7 +97,7 @@ DecoderSpec read_llama_spec(const ConfigReader& config, const LoadOptions& optio
   spec.positions = config.integer_or("max_position_embeddings", defaults.positions, 1, kMaxPositions);
   spec.rotary = read_rotary(config, spec.head_dim, spec.positions);
   spec.norm_eps = config.number_or("rms_norm_eps", 1e-6, 0, 1);
-  spec.activation = kernels::parse_activation(config.text_or(defaults.activation_key, defaults.activation));
+  spec.activation = config.activation_or(defaults.activation_key, defaults.activation);
   spec.set_default_scales();
   spec.windows.assign(static_cast<size_t>(spec.layers), 0);
   spec.attention_dropout = config.number_or("attention_dropout", 0, 0, 1);

@@ -32,7 +32,7 @@ VisionSpec read_vision_spec(const ConfigReader& config, const LoadOptions& optio
             "[model config] '{}': key 'num_attention_heads': got {}, must divide 'hidden_size', {}",
             config.origin(), spec.heads, spec.dim);
   spec.hidden = config.size("intermediate_size", 4 * kMaxWidth);
-  spec.activation = kernels::parse_activation(config.text_or("hidden_act", "gelu"));
+  spec.activation = config.activation_or("hidden_act", "gelu");
   spec.layer_norm_eps = config.number_or("layer_norm_eps", 1e-12, 0, 1);
   spec.qkv_bias = config.flag_or("qkv_bias", true);
   spec.hidden_dropout = config.number_or("hidden_dropout_prob", 0, 0, 1);
