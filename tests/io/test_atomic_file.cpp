@@ -96,6 +96,7 @@ TEST_CASE("atomic_file: a full disk keeps the old file and leaves nothing beside
     INFO(message);
     CHECK(contains(message, disk.path().string()));
     CHECK(contains(message, "the disk is full. Hint: free some space"));
+    CHECK_FALSE(contains(message, ".tmp"));
   }
   CHECK(io::read_file(disk / "f") == "old");
   CHECK(io::read_file(disk / "d/x") == "old");

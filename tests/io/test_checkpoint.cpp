@@ -1,6 +1,7 @@
 #include <fstream>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/run_folder.h"
 #include "io/disks.h"
@@ -65,6 +66,37 @@ TEST_CASE("checkpoint: a damaged newest one is passed over", "[io]") {
   REQUIRE(io::load_checkpoint(run, loaded));
   CHECK(loaded.step == 200);
   CHECK(loaded.tensors["weight"][0][0].item<float>() == 200);
+}
+
+TEST_CASE("checkpoint: when the only one is damaged, that is what is said", "[io]") {
+  TempDir dir;
+  const io::RunFolder run(dir / "r", {});
+  for (const int64_t step : {100, 200}) io::save_checkpoint(run, checkpoint_at(step), 3);
+  fs::resize_file(dir / "r/checkpoints/step-000200.safetensors", 120);
+  io::Checkpoint loaded;
+  const auto talk = [&](bool found) {
+    log::attach_file(dir / "log");
+    CHECK(io::load_checkpoint(run, loaded) == found);
+    log::detach_file();
+    const std::string text = io::read_file(dir / "log");
+    fs::remove(dir / "log");
+    return text;
+  };
+  CHECK(contains(talk(true), "step-000200.safetensors"));
+  CHECK(contains(talk(true), "the checkpoint of step 100 is tried instead"));
+  io::drop_checkpoint(run, 100);
+  CHECK(io::newest_checkpoint(run) == 200);
+  const std::string alone = talk(false);
+  CHECK(contains(alone, "there is no older checkpoint: the stage starts again at step 0"));
+  CHECK_FALSE(contains(alone, "tried instead"));
+}
+
+TEST_CASE("checkpoint: all but the newest can be pruned", "[io]") {
+  TempDir dir;
+  const io::RunFolder run(dir / "r", {});
+  for (const int64_t step : {1, 2, 3}) io::save_checkpoint(run, checkpoint_at(step), 3);
+  io::prune_checkpoints(run, 2);
+  CHECK(names_in(dir / "r/checkpoints") == Names{"step-000002.safetensors", "step-000003.safetensors"});
 }
 
 TEST_CASE("checkpoint: one without a state is passed over", "[io]") {

@@ -133,6 +133,13 @@ TEST_CASE("run_folder: done with a result", "[io]") {
   const io::RunFolder run(dir / "r", kConfig);
   CHECK(run.done());
   CHECK(run.result() == ordered_json{{"accuracy", 0.92}});
+  for (const char* damaged : {"{\"accuracy\": ", "[]"}) {
+    io::write_file(dir / "r/result.json", damaged);
+    const auto message = message_of([&] { run.result(); });
+    INFO(message);
+    CHECK(contains(message, "r/result.json"));
+    CHECK(contains(message, "Hint: put the file back from a copy, or delete"));
+  }
 }
 
 TEST_CASE("run_folder: a read-only output folder is one clear sentence", "[io]") {

@@ -112,6 +112,10 @@ TEST_CASE("converted folder: selections are rewritten alone") {
   const auto loaded = moe::load_any(io::HfFolder(folder.path()));
   CHECK(moe::as_experts(*loaded->sites()[0])->selection() == moe::Selection{"dynamic_k", 0.3, 0.5});
   CHECK(moe::as_experts(*loaded->sites()[1])->selection() == moe::Selection{"top_k", 3, 0});
+  const auto card = io::read_file(folder.path() / "README.md");
+  CHECK(contains(card, "dynamic_k 0.3, floor 0.5 |"));
+  CHECK(contains(card, "| top_k 3 |"));
+  CHECK(contains(card, "# BertForSequenceClassification as"));
   const auto refused = [&](const std::string& site, const moe::Selection& selection) {
     return message_of([&] { moe::save_selections(folder.path(), {{site, selection}}); });
   };

@@ -88,18 +88,23 @@ TEST_CASE("alpha: auto raises while the metric holds and backs off when it falls
 }
 
 TEST_CASE("alpha: the state of a steered schedule goes on where it was") {
-  auto options = schedule_options("auto");
-  options.target_sparsity = 0.9;
-  options.max_metric_drop = 0.5;
-  train::AlphaSchedule whole(options, 500, true), second(options, 500, true);
-  whole.set_reference(0.9);
-  for (int64_t step = 0; step < 200; step += 5) whole.on_zeros(step, 0.5 + 0.001 * static_cast<double>(step));
-  whole.on_metric(200, 0.9);
-  second.load_state(nlohmann::ordered_json::parse(whole.state().dump()));
-  whole.on_zeros(205, 0.7);
-  second.on_zeros(205, 0.7);
-  CHECK(whole.at(205) == second.at(205));
-  CHECK(whole.state() == second.state());
+  for (const bool by_zeros : {true, false}) {
+    auto options = schedule_options("auto");
+    (by_zeros ? options.target_sparsity : options.max_metric_drop) = by_zeros ? 0.9 : 0.5;
+    train::AlphaSchedule whole(options, 500, true), second(options, 500, true);
+    whole.set_reference(0.9);
+    for (int64_t step = 0; step < 200; step += 5)
+      whole.on_zeros(step, 0.5 + 0.001 * static_cast<double>(step));
+    whole.on_metric(200, 0.9);
+    second.load_state(nlohmann::ordered_json::parse(whole.state().dump()));
+    for (auto* schedule : {&whole, &second}) {
+      schedule->on_zeros(205, 0.7);
+      schedule->on_metric(205, 0.8);
+    }
+    CHECK(whole.at(205) == second.at(205));
+    CHECK(whole.at(205) != train::AlphaSchedule(options, 500, true).at(205));
+    CHECK(whole.state() == second.state());
+  }
 }
 
 TEST_CASE("alpha: goals and schedule must fit") {
@@ -108,4 +113,8 @@ TEST_CASE("alpha: goals and schedule must fit") {
   auto options = schedule_options("constant");
   options.target_sparsity = 0.9;
   CHECK(contains(message_of([&] { train::AlphaSchedule(options, 10, true); }), "target_sparsity"));
+  options = schedule_options("auto");
+  options.target_sparsity = 0.9;
+  options.max_metric_drop = 1;
+  CHECK(contains(message_of([&] { train::AlphaSchedule(options, 10, true); }), "by one of them"));
 }

@@ -203,13 +203,13 @@ TEST_CASE("trainer: accumulated batches equal one large batch") {
 }
 
 TEST_CASE("trainer: a stopped run goes on to the same bytes, dropout and metrics included") {
+  const bool by_zeros = GENERATE(true, false);
   const auto data = learnable_data(200);
   auto options = quick_options();
   options.eval_every = 0.5;
   config::PenaltyOptions penalty;
   penalty.schedule = "auto";
-  penalty.target_sparsity = 0.9;
-  penalty.max_metric_drop = 20;
+  (by_zeros ? penalty.target_sparsity : penalty.max_metric_drop) = by_zeros ? 0.9 : 20;
   const TempDir whole, parts;
   const auto a = run_training(whole.path(), data, options, &penalty, 0.1);
   int stops = 0;
@@ -358,7 +358,30 @@ TEST_CASE(
   const auto message = message_of([&] { run_training(dir.path(), data, options); });
   CHECK(contains(message, "at step"));
   CHECK(contains(message, "optimizer.lr"));
-  CHECK(fs::exists(dir / "checkpoints"));
+  CHECK(contains(message, "no good checkpoint"));  // the one of step 1 holds exploded weights
+}
+
+TEST_CASE("trainer: a checkpoint with exploded weights is not kept for the good one before it") {
+  const auto data = learnable_data(200);
+  auto options = quick_options();
+  options.checkpoint_every = 1;
+  options.max_steps = 4;
+  const TempDir dir;
+  run_training(dir.path(), data, options);
+  options.max_steps = 12;
+  options.optimizer.lr = 1e30;
+  options.optimizer.clip_norm = 0;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const auto message = message_of([&] { run_training(dir.path(), data, options); });
+    CHECK(contains(message, "at step 6 of 12"));
+    CHECK(contains(message, "the last good state is the checkpoint of step 4"));
+    int files = 0;
+    for (const auto& entry : fs::directory_iterator(dir / "checkpoints")) {
+      CHECK(entry.path().filename() == "step-000004.safetensors");
+      ++files;
+    }
+    CHECK(files == 1);
+  }
 }
 
 TEST_CASE("trainer: auto alpha reaches its target sparsity") {

@@ -36,15 +36,7 @@ class Calibrator {
           "[calibration] 'budget': got {}, the cheapest setting of this model costs {:.3f} of the dense "
           "model's FLOPs on the validation data. Hint: a budget above that, more sites or smaller experts",
           *options_.budget, cheapest.flops_share);
-      auto best = for_budget(path, cheapest);
-      if (options_.max_drop) {
-        D2D_CHECK_USAGE(
-            best.drop <= *options_.max_drop,
-            "[calibration] 'max_drop': got {} points, the budget of {} costs {:.2f} points on the "
-            "validation data. Hint: a larger budget, or one of the two",
-            *options_.max_drop, *options_.budget, best.drop);
-      }
-      return finished(best);
+      return finished(for_budget(path, cheapest));
     }
     return finished(for_max_drop(path, cheapest));
   }
@@ -236,7 +228,8 @@ class Calibrator {
 
 Calibration calibrate(models::Model& model, const data::Dataset& validation,
                       const CalibrationOptions& options) {
-  D2D_CHECK_USAGE(options.budget || options.max_drop, "[calibration]: needs a budget or a max_drop");
+  D2D_CHECK_USAGE(options.budget.has_value() != options.max_drop.has_value(),
+                  "[calibration]: needs a budget or a max_drop, one of them");
   D2D_CHECK(!options.floors.empty(), "[calibration] 'floors': is empty, must hold at least one candidate");
   D2D_CHECK(
       !validation.empty(),

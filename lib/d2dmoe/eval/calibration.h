@@ -40,8 +40,8 @@ struct Calibration {
 /// path from all experts to the fewest. The point of the path is then found by measuring the whole model on
 /// the whole validation data, so that the budget or the bound really holds there.
 /// @param validation  data that was not trained on and is not the data reported on
-/// @throws UsageError  neither budget nor max_drop; a budget below the cheapest setting, or a bound that even
-/// the
+/// @throws UsageError  not exactly one of budget and max_drop; a budget below the cheapest setting, or a
+/// bound that even the
 ///                     all-experts model misses: names what can be reached
 /// @ref docs/method.md §6
 Calibration calibrate(models::Model& model, const data::Dataset& validation,

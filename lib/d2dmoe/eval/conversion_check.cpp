@@ -87,11 +87,11 @@ void check_conversion(models::Model& model, const data::Dataset& dataset, torch:
   const auto error = conversion_error(model, dataset, kSentences, device);
   const double worst = std::max(error.selection_all, error.experts),
                allowed = kTolerance * std::max(1.0, error.scale);
-  D2D_CHECK(worst <= allowed,  // false for NaN
-            "[conversion check] 'all experts': its logits are up to {:.3g} away from the same weights run "
-            "densely, must "
-            "be within {:.3g}. Hint: the converted folder is damaged; run `d2dmoe convert` again",
-            worst, allowed);
+  D2D_CHECK(
+      worst <= allowed,  // false for NaN
+      "[conversion check] 'all experts': its logits are up to {:.3g} away from the same weights run densely, "
+      "must be within {:.3g}. Hint: the converted folder is damaged; run `d2dmoe convert` again",
+      worst, allowed);
 }
 
 }  // namespace d2dmoe::eval

@@ -160,6 +160,8 @@ std::string system_reason(int error_number) {
       return "it is a folder, not a file";
     case EMFILE:
       return "too many open files. Hint: raise the limit with ulimit -n";
+    case EPIPE:
+      return "the reader has closed the pipe";
     case EFBIG:
       return "the file would be larger than its file system or ulimit -f allows";
     default:
@@ -222,8 +224,16 @@ void write_folder(const fs::path& dir, const std::function<void(const fs::path&)
   make_folder(folder_of(target));
   remove_stale(target);
   const TemporaryFolder fresh(target);
-  fill(fresh.path());
-  flush_tree(fresh.path());
+  try {
+    fill(fresh.path());
+    flush_tree(fresh.path());
+  } catch (const Error& error) {  // speaks of the folder that was wanted, not of its temporary name
+    std::string message = error.what();
+    const std::string temporary = fresh.path().string();
+    const size_t at = message.find(temporary);
+    if (at == message.npos) throw;
+    throw Error(message.replace(at, temporary.size(), target.string()));
+  }
   exchange(fresh.path(), target);
   flush_to_disk(folder_of(target), O_DIRECTORY);
 }

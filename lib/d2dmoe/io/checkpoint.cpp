@@ -58,22 +58,44 @@ void save_checkpoint(const RunFolder& run, const Checkpoint& checkpoint, int64_t
   D2D_CHECK(checkpoint.step >= 0, "[checkpoint] step: got {}, must not be negative", checkpoint.step);
   const fs::path file = folder(run) / format("step-{:06d}.safetensors", checkpoint.step);
   write_safetensors(file, checkpoint.tensors, {{"format", "pt"}, {"state", checkpoint.state.dump()}});
-  int64_t older = 0;
+  std::error_code ignored;
   for (const Saved& saved : saved_checkpoints(run)) {
-    if (saved.step == checkpoint.step) continue;
-    const bool stays = saved.step < checkpoint.step && ++older < keep;
-    std::error_code ignored;
-    if (!stays) fs::remove(saved.file, ignored);
+    if (saved.step > checkpoint.step) fs::remove(saved.file, ignored);
+  }
+  prune_checkpoints(run, keep);
+}
+
+void prune_checkpoints(const RunFolder& run, int64_t keep) {
+  int64_t kept = 0;
+  std::error_code ignored;
+  for (const Saved& saved : saved_checkpoints(run)) {
+    if (++kept > keep) fs::remove(saved.file, ignored);
   }
 }
 
-bool load_checkpoint(const RunFolder& run, Checkpoint& checkpoint) {
+void drop_checkpoint(const RunFolder& run, int64_t step) {
+  std::error_code ignored;
   for (const Saved& saved : saved_checkpoints(run)) {
+    if (saved.step == step) fs::remove(saved.file, ignored);
+  }
+}
+
+std::optional<int64_t> newest_checkpoint(const RunFolder& run) {
+  const auto found = saved_checkpoints(run);
+  return found.empty() ? std::nullopt : std::optional<int64_t>(found.front().step);
+}
+
+bool load_checkpoint(const RunFolder& run, Checkpoint& checkpoint) {
+  const auto found = saved_checkpoints(run);
+  for (size_t i = 0; i < found.size(); ++i) {
     try {
-      checkpoint = read_checkpoint(saved);
+      checkpoint = read_checkpoint(found[i]);
       return true;
     } catch (const Error& error) {
-      log::warn("checkpoint of step {} passed over for the one before it: {}", saved.step, error.what());
+      const bool last = i + 1 == found.size();
+      log::warn("{}; {}", error.what(),
+                last ? "there is no older checkpoint: the stage starts again at step 0"
+                     : format("the checkpoint of step {} is tried instead", found[i + 1].step));
     }
   }
   return false;

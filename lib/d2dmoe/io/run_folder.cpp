@@ -87,41 +87,37 @@ std::vector<std::string> config_changes(const ordered_json& before, const ordere
   return changes;
 }
 
-/// The lock file, locked as long as this lives. It stays in the folder: removing it would let two processes
-/// lock two files of the same name.
-struct RunFolder::Lock {
-  int fd = -1;
-
-  explicit Lock(const fs::path& dir) {
-    const fs::path file = dir / ".lock";
-    fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    D2D_CHECK(fd >= 0, "[run folder] '{}': cannot write here: {}", dir, system_reason(errno));
-    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      const int error = errno;
-      std::array<char, 300> holder{};
-      const bool known = ::pread(fd, holder.data(), holder.size() - 1, 0) > 0;
-      ::close(fd);
-      D2D_CHECK(
-          error != EWOULDBLOCK,
-          "[run folder] '{}': in use by {}. Hint: wait until it has ended, or choose another output folder",
-          dir, known ? format("process {}", printable(holder.data())) : "another process");
-      throw Error(format("[run folder] '{}': cannot be locked: {}", dir, system_reason(error)));
-    }
-    std::array<char, 200> host{};
-    ::gethostname(host.data(), host.size() - 1);
-    const std::string holder = format("{} on {}", ::getpid(), host.data());
-    // On a full disk the lock holds all the same, only without a name.
-    if (::ftruncate(fd, 0) == 0) [[maybe_unused]]
-      const ssize_t written = ::pwrite(fd, holder.data(), holder.size(), 0);
+// The lock file stays in the folder: removing it would let two processes lock two files of the same name.
+FolderLock::FolderLock(const fs::path& dir) {
+  const fs::path file = dir / ".lock";
+  fd_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  D2D_CHECK(fd_ >= 0, "[run folder] '{}': cannot write here: {}", dir, system_reason(errno));
+  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+    const int error = errno;
+    std::array<char, 300> holder{};
+    const bool known = ::pread(fd_, holder.data(), holder.size() - 1, 0) > 0;
+    ::close(fd_);
+    D2D_CHECK(
+        error != EWOULDBLOCK,
+        "[run folder] '{}': in use by {}. Hint: wait until it has ended, or choose another output folder",
+        dir, known ? format("process {}", printable(holder.data())) : "another process");
+    throw Error(format("[run folder] '{}': cannot be locked: {}", dir, system_reason(error)));
   }
-  ~Lock() { ::close(fd); }
-  Lock(const Lock&) = delete;
-  Lock& operator=(const Lock&) = delete;
-};
+  std::array<char, 200> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  const std::string holder = format("{} on {}", ::getpid(), host.data());
+  // On a full disk the lock holds all the same, only without a name.
+  if (::ftruncate(fd_, 0) == 0) [[maybe_unused]]
+    const ssize_t written = ::pwrite(fd_, holder.data(), holder.size(), 0);
+}
+
+FolderLock::~FolderLock() {
+  ::close(fd_);
+}
 
 RunFolder::RunFolder(fs::path dir, const ordered_json& config) : dir_(std::move(dir)) {
   make_folder(dir_);
-  lock_ = std::make_unique<Lock>(dir_);
+  lock_ = std::make_unique<FolderLock>(dir_);
   check_config(dir_ / "config.json", config);
   truncate_metrics(std::numeric_limits<int64_t>::max());
 }
@@ -170,7 +166,15 @@ bool RunFolder::done() const {
 }
 
 ordered_json RunFolder::result() const {
-  return read_json_file(dir_ / "result.json");
+  const fs::path file = dir_ / "result.json";
+  try {
+    auto result = read_json_file(file);
+    D2D_CHECK(result.is_object(), "[run folder] '{}': must hold a JSON object", file);
+    return result;
+  } catch (const Error& error) {
+    throw Error(format("{}. Hint: put the file back from a copy, or delete '{}' to run the stage again",
+                       error.what(), dir_));
+  }
 }
 
 void RunFolder::mark_done(const ordered_json& result) {

@@ -6,10 +6,25 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace d2dmoe::io {
+
+/// Keeps other processes out of a folder as long as it lives: a locked file `.lock`, which stays there and
+/// holds the owner's process id.
+class FolderLock {
+ public:
+  /// @throws Error  another process holds it (names it); the folder is not writable
+  explicit FolderLock(const std::filesystem::path& dir);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
 
 /// The folder of one stage of an experiment (<output_dir>/<stage>): config.json (resolved), metrics.jsonl,
 /// TensorBoard events, checkpoints/, model/, log.txt. Open folders are locked: a second process gets an error
@@ -38,13 +53,13 @@ class RunFolder {
 
   /// Whether the stage has ended (mark_done was called), with what it noted then.
   bool done() const;
+  /// @throws Error  result.json is damaged
   nlohmann::ordered_json result() const;
   void mark_done(const nlohmann::ordered_json& result);
 
  private:
-  struct Lock;
   std::filesystem::path dir_;
-  std::unique_ptr<Lock> lock_;
+  std::unique_ptr<FolderLock> lock_;
 };
 
 /// The keys in which two configs differ, one text each: "train.epochs was 3, is 5". Keys are dotted paths; 1
@@ -62,6 +77,12 @@ struct Checkpoint {
 /// @param keep  checkpoints that stay, >= 1; older ones are removed, and so are newer ones (of a state that
 /// was left)
 void save_checkpoint(const RunFolder& run, const Checkpoint& checkpoint, int64_t keep);
+/// Removes all but the newest `keep`.
+void prune_checkpoints(const RunFolder& run, int64_t keep);
+/// Removes the checkpoint of this step, if there is one.
+void drop_checkpoint(const RunFolder& run, int64_t step);
+/// Step of the newest checkpoint, whole or not.
+std::optional<int64_t> newest_checkpoint(const RunFolder& run);
 /// The newest whole checkpoint; one that cannot be read is reported and the one before it taken. False when
 /// none.
 bool load_checkpoint(const RunFolder& run, Checkpoint& checkpoint);

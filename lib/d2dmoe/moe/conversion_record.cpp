@@ -130,8 +130,7 @@ ConversionRecord read_conversion_record(const std::filesystem::path& file) {
   const int64_t version = reader.whole("format_version", 0);
   D2D_CHECK(version == ConversionRecord::kFormatVersion,
             "[d2dmoe.json] '{}': has format version {}, this is d2dmoe {}, which reads version {}. Hint: it "
-            "was written "
-            "by d2dmoe {}",
+            "was written by d2dmoe {}",
             file, version, kVersion, ConversionRecord::kFormatVersion, json.value("d2dmoe_version", "?"));
   ConversionRecord record;
   record.parent = reader.object("parent").json;

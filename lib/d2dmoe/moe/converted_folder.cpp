@@ -7,6 +7,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/safetensors.h"
+#include "d2dmoe/models/labels.h"
 #include "d2dmoe/moe/conversion_record.h"
 #include "d2dmoe/moe/expert_feed_forward.h"
 #include "d2dmoe/moe/model_card.h"
@@ -146,8 +147,7 @@ std::shared_ptr<models::Model> load_any(const io::HfFolder& folder, const models
   const std::string hash = folder.weights_hash();
   D2D_CHECK(hash == record.weights_sha256,
             "[converted folder] '{}': the weights have SHA-256 {}, d2dmoe.json was written for {}. Hint: the "
-            "weights "
-            "were changed after the conversion; convert them again",
+            "weights were changed after the conversion; convert them again",
             folder.dir(), hash, record.weights_sha256);
   const fs::path routers_file = folder.dir() / kRoutersFile;
   D2D_CHECK(fs::exists(routers_file),
@@ -174,7 +174,7 @@ void save_converted(models::Model& model, const fs::path& dir, const Json& paren
   models::save_model(model, dir);
   io::write_safetensors(dir / kRoutersFile, routers);
   record.weights_sha256 = io::HfFolder(dir).weights_hash();
-  io::write_file(dir / "README.md", model_card(model, record));
+  io::write_file(dir / "README.md", model_card(model.hf().architecture, model.label_names(), record));
   io::write_file(dir / kRecordFile, to_json(record).dump() + "\n");
 }
 
@@ -190,15 +190,30 @@ void save_selections(const fs::path& dir, const std::map<std::string, Selection>
     check_selection(selection, site->experts - site->shared);
     site->selection = selection;
   }
+  const io::HfFolder folder(dir);
+  const auto classes = folder.config().value("architectures", Json::array());
+  const bool regression = folder.config().value("problem_type", Json()) == "regression";
+  io::write_file(dir / "README.md",
+                 model_card(classes.empty() ? "model" : classes.front().get<std::string>(),
+                            regression ? std::vector<std::string>()
+                                       : models::read_labels(folder.config(), (dir / "config.json").string()),
+                            record));
   io::write_file(file, to_json(record).dump() + "\n");
 }
 
-void export_dense(const fs::path& from, const fs::path& to, bool original_order) {
-  D2D_CHECK(is_converted(from), "[export] '{}': has no d2dmoe.json, it is dense already", from);
+void check_export(const fs::path& from, const fs::path& to) {
+  D2D_CHECK(is_converted(from),
+            "[export] '{}': has no d2dmoe.json, it is dense already. Hint: `d2dmoe convert` makes what can "
+            "be exported",
+            from);
   D2D_CHECK(!fs::exists(to) || !fs::equivalent(from, to),
             "[export] '{}': must be another folder than the source", to);
   D2D_CHECK_USAGE(!fs::exists(to) || (fs::is_directory(to) && fs::is_empty(to)),
                   "[export] '{}': exists already and would be replaced. Hint: give a new folder", to);
+}
+
+void export_dense(const fs::path& from, const fs::path& to, bool original_order) {
+  check_export(from, to);
   auto model = load_any(io::HfFolder(from));
   for (auto* site : model->sites()) {
     const auto layer = site->layer();  // keeps the experts alive while they are replaced

@@ -21,11 +21,16 @@ std::shared_ptr<models::Model> load_any(const io::HfFolder& folder, const models
 void save_converted(models::Model& model, const std::filesystem::path& dir,
                     const nlohmann::ordered_json& parent);
 
-/// Rewrites only the selections in d2dmoe.json, atomically (after calibration). Keys: site names.
+/// Rewrites the selections in d2dmoe.json and in the model card, each atomically (after calibration). Keys:
+/// site names.
 void save_selections(const std::filesystem::path& dir, const std::map<std::string, Selection>& selections);
 
 /// The converted folder as a plain dense folder: neurons in their original order (`export --original-order`)
 /// or left in expert order.
 void export_dense(const std::filesystem::path& from, const std::filesystem::path& to, bool original_order);
+/// What export_dense refuses before it reads anything.
+/// @throws Error       `from` is not converted, or is `to`
+/// @throws UsageError  `to` holds something already
+void check_export(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace d2dmoe::moe

@@ -22,19 +22,20 @@ std::string sites_table(const std::vector<SiteRecord>& sites) {
   return table;
 }
 
-std::string labels_line(const models::Model& model) {
+std::string labels_line(const std::vector<std::string>& labels) {
   std::string line;
-  for (const auto& name : model.label_names()) line += (line.empty() ? "" : ", ") + name;
+  for (const auto& name : labels) line += (line.empty() ? "" : ", ") + name;
   return line.empty() ? "" : "Labels: " + line + ".\n\n";
 }
 
 }  // namespace
 
-std::string model_card(const models::Model& model, const ConversionRecord& record) {
+std::string model_card(const std::string& architecture, const std::vector<std::string>& labels,
+                       const ConversionRecord& record) {
   const std::string base = record.parent.value("path", "");
   const std::string hash = record.parent.value("weights_sha256", "");
   std::string card = "---\ntags: [d2dmoe, mixture-of-experts, dynamic-k]\n---\n";
-  card += format("# {} as a dynamic-k mixture of experts\n\n", model.hf().architecture);
+  card += format("# {} as a dynamic-k mixture of experts\n\n", architecture);
   card += "Converted from the dense model ";
   card += base.empty() ? "" : format("`{}` ", base);
   card += hash.empty() ? "" : format("(weights SHA-256 `{}`) ", hash);
@@ -44,11 +45,11 @@ std::string model_card(const models::Model& model, const ConversionRecord& recor
       "(Szatkowski et al., *Exploiting Activation Sparsity with Dense to Dynamic-k Mixture-of-Experts "
       "Conversion*, NeurIPS 2024, arXiv 2310.04361).\n\n",
       kVersion);
-  card += labels_line(model);
+  card += labels_line(labels);
   card +=
       "## As a dense model\nThe tensors keep their Hugging Face names, only the neurons stand in expert "
-      "order; this "
-      "leaves the function unchanged. transformers loads the folder as it is and gives the dense outputs:\n"
+      "order; this leaves the function unchanged. transformers loads the folder as it is and gives the dense "
+      "outputs:\n"
       "```python\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
       "model = AutoModelForSequenceClassification.from_pretrained(\"FOLDER\")\n"
       "tokenizer = AutoTokenizer.from_pretrained(\"FOLDER\")\n```\n";

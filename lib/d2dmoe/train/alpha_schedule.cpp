@@ -40,6 +40,9 @@ AlphaSchedule::AlphaSchedule(const config::PenaltyOptions& options, int64_t tota
       goal || !automatic_,
       "[config] 'penalty.schedule': auto needs a goal. Hint: set penalty.target_sparsity (share of zeros, "
       "such as 0.95) or penalty.max_metric_drop (points, such as 0.5)");
+  D2D_CHECK_USAGE(
+      !options.target_sparsity || !options.max_metric_drop,
+      "[config] 'penalty.max_metric_drop': and target_sparsity are both set: steer by one of them");
   D2D_CHECK_USAGE(automatic_ || !goal,
                   "[config] 'penalty.{}': only used with penalty.schedule auto, got schedule '{}'",
                   options.target_sparsity ? "target_sparsity" : "max_metric_drop", options.schedule);
@@ -53,7 +56,7 @@ double AlphaSchedule::at(int64_t step) const {
   if (options_.schedule == "warmup") return options_.alpha * std::min(1.0, 2 * done);
   if (!automatic_) return options_.alpha;
   if (!options_.target_sparsity) return ceiling_ * std::min(1.0, done / kRamp);
-  return options_.max_metric_drop ? std::min(alpha_, ceiling_) : alpha_;
+  return alpha_;
 }
 
 bool AlphaSchedule::wants_zeros(int64_t step) const {
@@ -70,8 +73,6 @@ void AlphaSchedule::on_zeros(int64_t step, double zeros) {
   last_error_ = error;
   alpha_ = clamp(
       alpha_ * std::exp(std::clamp(kProportional * trend + kIntegral * error, -kLargestMove, kLargestMove)));
-  // Under a ceiling alpha must not wind up out of its reach.
-  if (options_.max_metric_drop) alpha_ = std::min(alpha_, 2 * ceiling_);
 }
 
 void AlphaSchedule::on_metric(int64_t step, double metric) {

@@ -43,7 +43,7 @@ class Loop {
   void train_step();
   torch::Tensor forward_backward(const Rows& rows, double share, double token_share, double alpha,
                                  const std::vector<nn::Observer*>& watchers);
-  void check_finite(const StepValues& values, double norm) const;
+  void check_finite(const StepValues& values, double norm);
   void log_step(double alpha, double lr, double norm);
   void validate();
   void save();
@@ -67,7 +67,8 @@ class Loop {
   std::optional<sparsity::PenaltyObserver> penalty_observer_;  // empty: no penalty
   sparsity::SparsityObserver sparsity_observer_;
 
-  int64_t step_ = 0;  // optimiser steps done
+  int64_t step_ = 0;       // optimiser steps done
+  int64_t unproven_ = -1;  // step of the newest checkpoint until the step behind it turns out finite
   int64_t loaded_epoch_ = -1;
   std::vector<Rows> groups_;  // of loaded_epoch_: the rows of one optimiser step each
   RunningSums sums_;
@@ -134,6 +135,7 @@ void Loop::start() {
     stopped_early_ = state.at("stopped_early");
     sentences_ = state.at("sentences");
     seconds_before_ = state.at("seconds");
+    unproven_ = step_;
     job_.run.truncate_metrics(step_);
     log::info("going on at step {} of {}", step_, total_);
   } else {
@@ -245,16 +247,27 @@ torch::Tensor Loop::forward_backward(const Rows& rows, double share, double toke
   return at::cat({value(loss, 1), value(task, share), value(penalty, 1), value(distillation, share)});
 }
 
-void Loop::check_finite(const StepValues& values, double norm) const {
+/// Stops at a loss that is no number. A checkpoint whose first step ends so holds exploded weights: it is
+/// dropped for the one before it, which stays until the newer one is proven.
+void Loop::check_finite(const StepValues& values, double norm) {
   const bool fine = std::isfinite(values.loss) && std::isfinite(norm);
-  D2D_CHECK(fine,
-            "[train] '{}': the {} became {} at step {} of {} (epoch {:.2f}); training stopped before it "
-            "touched the "
-            "weights, and the checkpoints before it are kept. Hint: lower optimizer.lr, set "
-            "optimizer.clip_norm, lower "
-            "penalty.alpha, or use dtype float32",
-            job_.run.dir(), std::isfinite(values.loss) ? "gradient norm" : "loss",
-            std::isfinite(values.loss) ? norm : values.loss, step_ + 1, total_, epoch());
+  if (fine) {
+    if (unproven_ == step_) {
+      io::prune_checkpoints(job_.run, options_.keep_checkpoints);
+      if (options_.keep_checkpoints <= 1) best_weights_.prune(best_.step);
+    }
+    return;
+  }
+  if (unproven_ == step_) io::drop_checkpoint(job_.run, step_);
+  const auto last = io::newest_checkpoint(job_.run);
+  throw Error(
+      format("[train] '{}': the {} became {} at step {} of {} (epoch {:.2f}); training stopped before it "
+             "touched the weights, and {}. Hint: lower optimizer.lr, set optimizer.clip_norm, lower "
+             "penalty.alpha, or use dtype float32",
+             job_.run.dir(), std::isfinite(values.loss) ? "gradient norm" : "loss",
+             std::isfinite(values.loss) ? norm : values.loss, step_ + 1, total_, epoch(),
+             last ? format("the last good state is the checkpoint of step {}", *last)
+                  : "there is no good checkpoint yet"));
 }
 
 void Loop::log_step(double alpha, double lr, double norm) {
@@ -304,8 +317,7 @@ void Loop::validate() {
 
   D2D_CHECK(std::isfinite(predictions.loss),
             "[train] '{}': the validation loss became {} at step {} of {}; training stopped, and the "
-            "checkpoints before "
-            "it are kept. Hint: lower optimizer.lr or set optimizer.clip_norm",
+            "checkpoints before it are kept. Hint: lower optimizer.lr or set optimizer.clip_norm",
             job_.run.dir(), predictions.loss, step_, total_);
   last_ = {step_, eval::metric(metric_, predictions), predictions.loss, 0, Json::array(), {}};
   Json event = {{"event", "eval"},   {"step", step_},        {"epoch", epoch()},
@@ -344,8 +356,8 @@ void Loop::save() {
                       {"sentences", sentences_},
                       {"seconds", seconds()}};
   io::save_checkpoint(job_.run, make_checkpoint(step_, state, *job_.model, optimizer_, job_.device),
-                      options_.keep_checkpoints);
-  if (options_.keep_checkpoints <= 1) best_weights_.prune(best_.step);
+                      options_.keep_checkpoints + 1);
+  unproven_ = step_;
 }
 
 Json Loop::result() const {
