@@ -42,6 +42,39 @@ TEST_CASE("curve: the four files of a sweep") {
   CHECK(contains(table, "11.5 %"));
 }
 
+TEST_CASE("curve: points beside the sweep are markers with their label") {
+  const test::TempDir dir;
+  Json all = sample_points()[0], calibrated = sample_points()[3];
+  all["label"] = "converted, all on";
+  calibrated["label"] = "calibrated";
+  const auto charts = curve_charts({{"sweep", sample_dense(), sample_points(), {all, Json(), calibrated}}});
+  REQUIRE(charts.size() == 2);
+  for (const auto& chart : charts) {
+    int markers = 0;
+    for (const Series& s : chart.series) {
+      if (s.line) continue;
+      ++markers;
+      CHECK(s.x.size() == 1);
+      CHECK((s.name == "calibrated" || s.name == "converted, all on"));
+    }
+    CHECK(markers == 2);
+  }
+  CHECK(charts[0].series.back().x[0] == 0.08);
+  write_curve(dir.path(), sample_dense(), sample_points(), {all, calibrated});
+  CHECK(contains(content(dir / "curve.svg"), "calibrated"));
+  CHECK(contains(content(dir / "curve.csv"), "calibrated"));
+}
+
+TEST_CASE("curve: without resampling nothing is called noise") {
+  Json points = sample_points();
+  for (Json& point : points) {
+    point.erase("interval");
+    point.erase("within_noise");
+  }
+  CHECK(contains(curve_remark({{"s", sample_dense(), points}}), "Without intervals"));
+  CHECK(contains(curve_remark({{"s", sample_dense(), sample_points()}}), "bootstrap intervals"));
+}
+
 TEST_CASE("curve: the headline is the cheapest point within one point of dense") {
   CHECK(headline_point(sample_dense(), sample_points()) == 4);
   CHECK(headline_point(sample_dense(), Json::array()) == -1);

@@ -56,7 +56,7 @@ void write_experiment(const fs::path& dir) {
   write(dir / "train_sparse" / "metrics.jsonl", lines(train_events()));
   write(dir / "convert" / "metrics.jsonl", R"({"event": "router", "step": 10, "loss": 0.5}
 {"event": "router", "step": 20, "loss": 0.1}
-{"event": "router_eval", "epoch": 1, "sites": [{"site": "layers.0.ffn", "mse": 0.1, "mse_mean": 0.9}]}
+{"event": "router_eval", "step": 20, "epoch": 1, "sites": [{"site": "layers.0.ffn", "mse": 0.1, "mse_mean": 0.9}]}
 )");
   write(
       dir / "convert" / "convert.json",
@@ -76,10 +76,10 @@ TEST_CASE("html report: a whole experiment, self-contained") {
   write_experiment(dir / "exp <1>");
   const std::string page = html_report({dir / "exp <1>"});
   write(test::picture_dir("page", dir.path()) / "one.html", page);
-  for (const char* part :
-       {"<!DOCTYPE html>", "At a glance", "Cost and quality", "Sparsity over training", "Training",
-        "Expert use", "Router quality", "Configs and results", "93.0 % (97.0 %)", "0.0123", "exp &lt;1&gt;",
-        "prefers-color-scheme", "&lt;config &amp; all&gt;", "91.35 %", "layers.5.ffn"}) {
+  for (const char* part : {"<!DOCTYPE html>", "At a glance", "Cost and quality", "Sparsity over training",
+                           "Training", "Expert use", "Router quality", "Configs and results",
+                           "93.0 % (97.0 %)", "0.0123", "exp &lt;1&gt;", "Router error on held-out tokens",
+                           "prefers-color-scheme", "&lt;config &amp; all&gt;", "91.35 %", "layers.5.ffn"}) {
     INFO(part);
     CHECK(contains(page, part));
   }

@@ -85,6 +85,18 @@ Series series_of(const std::string& name, size_t color, const Group& points, F&&
   return s;
 }
 
+/// The single points of a sweep as markers without a line.
+void add_marked(LineChart& chart, const Curve& curve, bool single, size_t& color, const char* key) {
+  for (const Json& point : curve.marked) {
+    if (!point.is_object()) continue;
+    const std::string label = text_of(point, "label", "point");
+    Series s = series_of(single ? label : curve.name + ", " + label, color++, {&point},
+                         [key](const Json& p) { return number_of(p, key); });
+    s.line = false;
+    chart.series.push_back(std::move(s));
+  }
+}
+
 double time_ratio(const Json& point, double batch) {
   for (const Json& entry : member(point, "time")) {
     if (number_of(entry, "batch") == batch) return number_of(entry, "ratio");
@@ -164,11 +176,17 @@ void add_callout(LineChart& chart, const Curve& curve, const char* key, const st
 std::string curve_remark(const std::vector<Curve>& curves) {
   const std::optional<double> cut = quality_chart(curves).y_cut;
   int hidden = 0;
+  bool intervals = false;
   for (const Curve& curve : curves) {
-    for (const Json& point : curve.points) hidden += cut && number_of(point, "score") < *cut;
+    for (const Json& point : curve.points) {
+      hidden += cut && number_of(point, "score") < *cut;
+      intervals = intervals || interval_of(point).has_value();
+    }
   }
-  std::string text =
-      "Bands: 95 % bootstrap intervals. Filled: within the noise of the dense model; hollow: outside.";
+  std::string text = intervals
+                         ? "Bands: 95 % bootstrap intervals. Filled: within the noise of the dense model; "
+                           "hollow: outside."
+                         : "Without intervals (bootstrap 0).";
   if (hidden > 0) text += format(" Not shown, below the axis: {} point{}.", hidden, hidden > 1 ? "s" : "");
   return text;
 }
@@ -217,6 +235,9 @@ std::vector<LineChart> curve_charts(const std::vector<Curve>& curves) {
           series_of(single && groups.size() == 1 ? "FLOPs" : name, color, group, share("flops_share")));
       ++color;
     }
+    size_t marked_color = color;
+    add_marked(experts, curve, single, marked_color, "executed_share");
+    add_marked(cost, curve, single, color, "flops_share");
     if (!single || groups.size() != 1) continue;
     for (const double batch : timed_batches(curve.points)) {
       Series time = series_of(format("time, batch {}", batch), color++, groups.begin()->second,
@@ -325,7 +346,7 @@ Table point_table(const Json& dense, const Json& points) {
   return table;
 }
 
-Table csv_table(const Json& dense, const Json& points) {
+Table csv_table(const Json& dense, const Json& points, const std::vector<Json>& marked) {
   const std::vector<double> batches = timed_batches(points);
   const std::vector<const char*> keys = {
       "score",           "loss", "executed_share",     "flops_share",     "flops_share_padded",
@@ -370,11 +391,15 @@ Table csv_table(const Json& dense, const Json& points) {
   };
   if (dense.is_object() && !dense.empty()) add(dense, "dense", true);
   for (const Json& point : points) add(point, text_of(point, "rule", "dynamic_k"), false);
+  for (const Json& point : marked) {
+    if (point.is_object()) add(point, text_of(point, "label", "point"), false);
+  }
   return table;
 }
 
-void write_curve(const std::filesystem::path& dir, const Json& dense, const Json& points) {
-  const std::vector<Curve> curves = {{"sweep", dense, points}};
+void write_curve(const std::filesystem::path& dir, const Json& dense, const Json& points,
+                 const std::vector<Json>& marked) {
+  const std::vector<Curve> curves = {{"sweep", dense, points, marked}};
   SvgCanvas svg(kPictureWidth, kPictureHeight, "Quality and cost of dynamic-k selection");
   PngCanvas png(kPictureWidth, kPictureHeight);
   for (Canvas* canvas : std::initializer_list<Canvas*>{&svg, &png}) {
@@ -382,7 +407,7 @@ void write_curve(const std::filesystem::path& dir, const Json& dense, const Json
   }
   io::write_file(dir / "curve.svg", svg.str());
   io::write_file(dir / "curve.png", png.png());
-  io::write_file(dir / "curve.csv", csv_table(dense, points).csv());
+  io::write_file(dir / "curve.csv", csv_table(dense, points, marked).csv());
   io::write_file(dir / "table.md",
                  point_table(dense, points).markdown() +
                      "\nShares are of the dense model on the same batches; 1 multiply-accumulate = 2 "

@@ -13,15 +13,19 @@ namespace d2dmoe::report {
 /// Writes what a sweep measured: curve.svg, curve.png, curve.csv and table.md.
 /// @param dense   the baseline: {"score", "interval", "loss", "flops_per_token", "time"}
 /// @param points  array of points as in points.jsonl; what a point lacks is left out
+/// @param marked  points beside the sweep's, by their "label": every expert on, calibrated; nulls are left
+/// out
 /// @throws Error  the folder cannot be written
 void write_curve(const std::filesystem::path& dir, const nlohmann::ordered_json& dense,
-                 const nlohmann::ordered_json& points);
+                 const nlohmann::ordered_json& points,
+                 const std::vector<nlohmann::ordered_json>& marked = {});
 
 /// One sweep of a picture.
 struct Curve {
   std::string name;
-  nlohmann::ordered_json dense;   ///< may be empty
-  nlohmann::ordered_json points;  ///< array
+  nlohmann::ordered_json dense;                     ///< may be empty
+  nlohmann::ordered_json points;                    ///< array
+  std::vector<nlohmann::ordered_json> marked = {};  ///< single points with a "label"; nulls are left out
 };
 
 /// Quality by executed experts, and by the cost of the whole model: FLOPs, and for a single sweep time as
@@ -40,7 +44,8 @@ int64_t headline_point(const nlohmann::ordered_json& dense, const nlohmann::orde
 /// The points for people: percentages with their intervals.
 Table point_table(const nlohmann::ordered_json& dense, const nlohmann::ordered_json& points);
 /// The points for programs: every figure with full precision.
-Table csv_table(const nlohmann::ordered_json& dense, const nlohmann::ordered_json& points);
+Table csv_table(const nlohmann::ordered_json& dense, const nlohmann::ordered_json& points,
+                const std::vector<nlohmann::ordered_json>& marked = {});
 
 /// What the picture's bands and markers mean, and how many points lie below its axis.
 std::string curve_remark(const std::vector<Curve>& curves);

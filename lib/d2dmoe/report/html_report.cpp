@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
 #include "d2dmoe/core/version.h"
 #include "d2dmoe/report/html_text.h"
 #include "d2dmoe/report/sections.h"
@@ -48,6 +49,9 @@ std::string html_report(const std::vector<std::filesystem::path>& paths) {
       "[report] '{}': holds no train, train_sparse, convert or sweep_tau folder and is none itself. Hint: "
       "name the output_dir of a config",
       paths.front());
+  for (const RunData& run : runs) {
+    for (const std::string& warning : run.warnings) log::warn("left out of the report: {}", warning);
+  }
   make_names_unique(runs);
 
   std::string title = "d2dmoe:";

@@ -105,6 +105,7 @@ StageData read_stage(const std::string& stage, const fs::path& dir, RunData& run
     const Json& points = member(data.result, "points");
     if (data.points.empty() && points.is_array()) data.points = points;
     data.dense = member(data.result, "dense");
+    data.marked = {member(data.result, "all_experts"), member(data.result, "calibrated")};
   }
   if (!data.points.is_array()) data.points = Json::array();
   return data;

@@ -16,6 +16,7 @@ struct StageData {
   Json conversion;           ///< convert.json
   Json points;               ///< array: points.jsonl, else the result's
   Json dense;                ///< the sweep's baseline
+  std::vector<Json> marked;  ///< the sweep's points beside the curve: every expert on, calibrated
 };
 
 /// What one run left behind, as far as it can be read.

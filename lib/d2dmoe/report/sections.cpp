@@ -18,7 +18,8 @@ std::vector<Curve> curves_of(const Runs& runs) {
   std::vector<Curve> curves;
   for (const RunData& run : runs) {
     const StageData* sweep = run.stage("sweep_tau");
-    if (sweep && !sweep->points.empty()) curves.push_back({run.name, sweep->dense, sweep->points});
+    if (sweep && !sweep->points.empty())
+      curves.push_back({run.name, sweep->dense, sweep->points, sweep->marked});
   }
   return curves;
 }
@@ -88,6 +89,19 @@ double mean_zeros(const Json& event) {
     const double zeros = number_of(site, "zeros");
     if (!std::isfinite(zeros)) continue;
     sum += zeros;
+    ++count;
+  }
+  return count ? sum / static_cast<double>(count) : NAN;
+}
+
+/// Mean over the sites of the router's squared error, as a share of that of predicting the mean.
+double unexplained_share(const Json& event) {
+  double sum = 0;
+  size_t count = 0;
+  for (const Json& site : member(event, "sites")) {
+    const double share = number_of(site, "mse") / number_of(site, "mse_mean");
+    if (!std::isfinite(share)) continue;
+    sum += share;
     ++count;
   }
   return count ? sum / static_cast<double>(count) : NAN;
@@ -219,8 +233,7 @@ std::string quality_table(const Json& conversion) {
   if (table.empty()) return "";
   return paragraph(
              "Mean squared error on held-out tokens, beside that of predicting the mean; share of the "
-             "experts' norm "
-             "that the chosen experts hold, beside the oracle's choice of as many.") +
+             "experts' norm that the chosen experts hold, beside the oracle's choice of as many.") +
          table.html();
 }
 
@@ -365,15 +378,23 @@ std::string router_section(const Runs& runs) {
   loss.x_title = "step";
   loss.y_title = "MSE, log scale";
   loss.y_log = true;
+  LineChart held_out;
+  held_out.title = "Router error on held-out tokens, mean over the sites";
+  held_out.x_title = "step";
+  held_out.y_title = "MSE (% of predicting the mean)";
+  held_out.y_unit = Unit::percent;
   for (size_t i = 0; i < runs.size(); ++i) {
     if (const StageData* convert = runs[i].stage("convert")) {
       add_series(loss, over_steps(runs[i].name, i, events_of(*convert, "router"), [](const Json& e) {
                    const double value = number_of(e, "loss");
                    return value > 0 ? value : NAN;
                  }));
+      Series judged = over_steps(runs[i].name, i, events_of(*convert, "router_eval"), unexplained_share);
+      judged.markers = true;
+      add_series(held_out, std::move(judged));
     }
   }
-  out += chart_figure("Routers", loss, 300);
+  out += chart_figure("Routers", loss, 300) + chart_figure("Routers", held_out, 300);
   for (const RunData& run : runs) {
     const StageData* convert = run.stage("convert");
     if (!convert) continue;
