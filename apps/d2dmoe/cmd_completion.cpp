@@ -3,7 +3,7 @@
 #include <sstream>
 
 #include "command.h"
-#include "d2dmoe/core/error.h"
+#include "d2dmoe/config/names.h"
 
 namespace d2dmoe::app {
 namespace {
@@ -22,6 +22,15 @@ std::vector<std::string> option_names(const CLI::App& command) {
   return names;
 }
 
+/// Words that stand behind an option, where there are few.
+std::string value_cases() {
+  std::vector<std::string> rules;
+  for (const auto& choice : config::kRules) rules.emplace_back(choice.name);
+  return "    --device) values=\"auto cpu cuda\" ;;\n    --split) values=\"train validation test\" ;;\n    "
+         "--rule) values=\"" +
+         join(rules) + "\" ;;\n    completion) values=\"bash zsh fish\" ;;\n";
+}
+
 std::string bash_script(const CLI::App& root, const std::vector<const CLI::App*>& commands) {
   std::vector<std::string> names;
   std::ostringstream cases;
@@ -32,13 +41,18 @@ std::string bash_script(const CLI::App& root, const std::vector<const CLI::App*>
   std::ostringstream text;
   text << "# bash completion of d2dmoe: source <(d2dmoe completion bash)\n"
        << "_d2dmoe() {\n"
-       << "  local current=${COMP_WORDS[COMP_CWORD]} words\n"
+       << "  local current=${COMP_WORDS[COMP_CWORD]} words values=\n"
        << "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
        << "    COMPREPLY=($(compgen -W \"" << join(names) << " " << join(option_names(root))
        << "\" -- \"$current\")); return\n"
        << "  fi\n"
        << "  case ${COMP_WORDS[1]} in\n"
        << cases.str() << "  esac\n"
+       << "  case ${COMP_WORDS[COMP_CWORD-1]} in\n"
+       << value_cases() << "  esac\n"
+       << "  if [ -n \"$values\" ]; then\n"
+       << "    COMPREPLY=($(compgen -W \"$values\" -- \"$current\")); return\n"
+       << "  fi\n"
        << "  case $current in\n"
        << "    -*) COMPREPLY=($(compgen -W \"$words\" -- \"$current\")) ;;\n"
        << "    *) COMPREPLY=($(compgen -f -- \"$current\")) ;;\n"

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "command.h"
+#include "d2dmoe/stages/command_plan.h"
 #include "d2dmoe/stages/evaluate.h"
 
 namespace d2dmoe::app {
@@ -21,7 +22,8 @@ void add_eval(CLI::App& app) {
   command->add_option("--floor", request->floor, "Floor c of that rule");
   command->callback([=] {
     const auto experiment = arguments->load();
-    if (print_plan(*arguments, experiment, {})) return;
+    const auto plan = [&] { return stages::plan_eval(experiment, *request); };
+    if (only_planned(*arguments, experiment, plan, stages::command_plan_text)) return;
     const auto result = stages::evaluate(experiment, *request);
     std::cout << (arguments->json ? result.dump(2) + "\n" : stages::evaluation_text(result));
   });

@@ -1,52 +1,83 @@
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "command.h"
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/stop_aware_input.h"
+#include "d2dmoe/stages/command_plan.h"
 #include "d2dmoe/stages/predict.h"
+#include "d2dmoe/stages/subject.h"
 
 namespace d2dmoe::app {
+namespace {
+
+struct Arguments {
+  ConfigArguments common;
+  stages::PredictRequest request;
+  std::optional<int64_t> max_length;
+  std::string input = "-";
+};
+
+void add_options(CLI::App& command, Arguments& arguments) {
+  auto& request = arguments.request;
+  command
+      .add_option("-m,--model", request.model,
+                  "Model folder, dense or converted; by default the experiment's furthest finished stage's")
+      ->type_name("DIR");
+  command.add_option("input", arguments.input, "Text file, one text per line; - = stdin")
+      ->capture_default_str();
+  command.add_flag("--tokens", request.tokens, "Each token with the share of experts that it ran");
+  command.add_flag("--logits", request.logits,
+                   "The model's outputs before softmax, in the order of the classes");
+  command.add_option("--pair-separator", request.pair_separator,
+                     "Splits a line into two texts, for models of sentence pairs");
+  command.add_option("--rule", request.rule, "Selection rule; by default what the folder holds");
+  command.add_option("--value", request.value, "tau, p or k of that rule");
+  command.add_option("--floor", request.floor, "Floor c of that rule");
+  command.add_option("--batch-size", request.batch_size, "Texts per batch")->capture_default_str();
+  command.add_option("--max-length", arguments.max_length,
+                     "Tokens per text; 0 = the model's limit; by default the config's data.max_length");
+}
+
+/// The request with what the experiment says filled in.
+stages::PredictRequest resolved(const Arguments& arguments, const config::LoadedExperiment& experiment) {
+  stages::PredictRequest request = arguments.request;
+  request.model = stages::subject_folder(experiment, request.model, "predict").string();
+  request.device = parse_device(experiment.options.run.device);
+  if (arguments.common.chosen("data.max_length")) request.max_length = experiment.options.data.max_length;
+  if (arguments.max_length) request.max_length = *arguments.max_length;
+  return request;
+}
+
+}  // namespace
 
 void add_predict(CLI::App& app) {
-  struct Arguments {
-    stages::PredictRequest request;
-    std::string input = "-", device = "auto";
-    int threads = 0;
-  };
   CLI::App* command = app.add_subcommand("predict", "Labels for lines of text, as JSON lines");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("-m,--model", arguments->request.model, "Model folder, dense or converted")
-      ->required()
-      ->type_name("DIR");
-  command->add_option("input", arguments->input, "Text file, one text per line; - = stdin")
-      ->capture_default_str();
-  command->add_flag("--tokens", arguments->request.tokens,
-                    "Each token with the share of experts that it ran");
-  command->add_option("--pair-separator", arguments->request.pair_separator,
-                      "Splits a line into two texts, for models of sentence pairs");
-  command->add_option("--rule", arguments->request.rule, "Selection rule; by default what the folder holds");
-  command->add_option("--value", arguments->request.value, "tau, p or k of that rule");
-  command->add_option("--batch-size", arguments->request.batch_size, "Texts per batch")
-      ->capture_default_str();
-  command->add_option("--max-length", arguments->request.max_length, "Tokens per text; 0 = the model's limit")
-      ->capture_default_str();
-  command->add_option("--device", arguments->device, "auto, cpu, cuda or cuda:N");
-  command->add_option("--threads", arguments->threads, "CPU threads; 0 = all cores");
+  arguments->common.add_to(*command, false);
+  add_options(*command, *arguments);
   command->callback([=] {
-    set_threads(arguments->threads);
-    arguments->request.device = parse_device(arguments->device);
-    if (arguments->input == "-") {
-      stages::predict(arguments->request, std::cin, "stdin", std::cout);
+    const auto experiment = arguments->common.load();
+    const std::string& input = arguments->input;
+    const auto plan = [&] { return stages::plan_predict(resolved(*arguments, experiment), input); };
+    if (only_planned(arguments->common, experiment, plan, stages::command_plan_text)) return;
+    const auto request = resolved(*arguments, experiment);
+    if (input == "-") {
+      StopAwareInput buffer(STDIN_FILENO);
+      std::istream in(&buffer);
+      stages::predict(request, in, "stdin", std::cout);
       return;
     }
-    std::ifstream file(arguments->input);
-    D2D_CHECK_USAGE(file.good() && !std::filesystem::is_directory(arguments->input),
-                    "[predict] '{}': cannot be read. Hint: give a text file, or - for stdin",
-                    arguments->input);
-    stages::predict(arguments->request, file, arguments->input, std::cout);
+    std::ifstream file(input);
+    D2D_CHECK_USAGE(file.good() && !std::filesystem::is_directory(input),
+                    "[predict] '{}': cannot be read. Hint: give a text file, or - for stdin", input);
+    stages::predict(request, file, input, std::cout);
   });
 }
 

@@ -13,7 +13,7 @@ void add_run(CLI::App& app) {
   arguments->add_to(*command, true);
   command->callback([=] {
     const auto experiment = arguments->load();
-    if (print_plan(*arguments, experiment, stages::stage_order(experiment))) return;
+    if (only_planned(*arguments, experiment, stages::stage_order(experiment))) return;
     const auto result = stages::run(experiment);
     std::cout << (arguments->json ? result.dump(2) + "\n" : stages::run_text(experiment, result));
   });

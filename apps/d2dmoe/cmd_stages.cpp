@@ -17,7 +17,7 @@ CLI::App* add_stage(CLI::App& app, const std::string& command_name, const std::s
   arguments->add_to(*command, true);
   command->callback([=] {
     const auto experiment = arguments->load();
-    if (print_plan(*arguments, experiment, {stage_name})) return;
+    if (only_planned(*arguments, experiment, {stage_name})) return;
     const auto result = stage(experiment);
     std::cout << (arguments->json ? result.dump(2) + "\n" : stages::summary(stage_name, experiment, result));
   });

@@ -1,5 +1,6 @@
 #include "command.h"
 
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -8,7 +9,7 @@
 
 namespace d2dmoe::app {
 
-void ConfigArguments::add_to(CLI::App& command, bool config_required) {
+void ConfigArguments::add_to(CLI::App& command, bool config_required, bool short_output) {
   auto* file =
       command.add_option("-c,--config", config, "Experiment config (JSON; docs/config.md lists its keys)")
           ->type_name("FILE");
@@ -19,9 +20,11 @@ void ConfigArguments::add_to(CLI::App& command, bool config_required) {
   command.add_option("--device", device, "auto, cpu, cuda or cuda:N");
   command.add_option("--threads", threads, "CPU threads; 0 = all cores");
   command.add_option("--seed", seed, "Seed of everything random");
-  command.add_option("-o,--output-dir", output_dir, "Folder of the run")->type_name("DIR");
+  command.add_option(short_output ? "-o,--output-dir" : "--output-dir", output_dir, "Folder of the run")
+      ->type_name("DIR");
   command.add_flag("--print-config", print_config, "Print the resolved config and stop");
-  command.add_flag("--dry-run", dry_run, "Print config, parameters, memory and time estimate and stop");
+  command.add_flag("--dry-run", dry_run,
+                   "Print the config, what would be read and written, parameters, memory and time, and stop");
   command.add_flag("--json", json, "Result as JSON on stdout");
 }
 
@@ -39,20 +42,32 @@ config::LoadedExperiment ConfigArguments::load() const {
   return experiment;
 }
 
-bool print_plan(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
-                const std::vector<std::string>& stages) {
+bool ConfigArguments::chosen(const std::string& key) const {
+  return !config.empty() || std::any_of(set.begin(), set.end(), [&](const std::string& override) {
+    return override.starts_with(key + "=");
+  });
+}
+
+bool only_planned(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
+                  const Plan& plan, PlanText text) {
   if (arguments.print_config) {
     std::cout << config::to_json(experiment.options).dump(2) << "\n";
     return true;
   }
   if (!arguments.dry_run) return false;
-  const auto plan = stages::plan(experiment, stages);
+  const auto planned = plan();
   if (arguments.json) {
-    std::cout << plan.dump(2) << "\n";
+    std::cout << planned.dump(2) << "\n";
   } else {
-    std::cout << config::to_json(experiment.options).dump(2) << "\n" << stages::plan_text(plan);
+    std::cout << config::to_json(experiment.options).dump(2) << "\n" << text(planned);
   }
   return true;
+}
+
+bool only_planned(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
+                  const std::vector<std::string>& stages) {
+  return only_planned(
+      arguments, experiment, [&] { return stages::plan(experiment, stages); }, stages::plan_text);
 }
 
 }  // namespace d2dmoe::app

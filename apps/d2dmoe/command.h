@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -9,7 +10,7 @@
 
 namespace d2dmoe::app {
 
-/// The options that every command driven by a config takes.
+/// The options that every command takes.
 struct ConfigArguments {
   std::string config;
   std::vector<std::string> set;
@@ -17,9 +18,13 @@ struct ConfigArguments {
   std::string threads, seed;  ///< kept as text: they go through the same checks as --set
   bool print_config = false, dry_run = false, json = false;
 
-  void add_to(CLI::App& command, bool config_required);
+  /// @param config_required  whether the command cannot do without an experiment
+  /// @param short_output     whether -o is free to mean --output-dir
+  void add_to(CLI::App& command, bool config_required, bool short_output = true);
   /// The config with every override applied.
   config::LoadedExperiment load() const;
+  /// Whether the key's value was chosen by the user: in a config, or with --set.
+  bool chosen(const std::string& key) const;
 };
 
 /// Each adds its subcommand; the callback does the work when the subcommand was chosen.
@@ -33,8 +38,18 @@ void add_inspect(CLI::App& app);
 void add_schema(CLI::App& app);
 void add_completion(CLI::App& app);
 
+using Plan = std::function<nlohmann::ordered_json()>;
+using PlanText = std::string (*)(const nlohmann::ordered_json&);
 /// --print-config and --dry-run: prints what was asked for and returns true when that was all.
-bool print_plan(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
-                const std::vector<std::string>& stages);
+/// @param plan  what the command would do; called for --dry-run only
+bool only_planned(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
+                  const Plan& plan, PlanText text);
+/// The same for commands that run stages.
+bool only_planned(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
+                  const std::vector<std::string>& stages);
+
+/// One sentence for what the command line cannot be: names the word, the nearest command or option, and where
+/// help stands.
+std::string usage_message(const CLI::App& app, const CLI::ParseError& error);
 
 }  // namespace d2dmoe::app

@@ -56,8 +56,8 @@ int main(int argc, char** argv) {
       return fail(kFailed, "[stdout] the output could not be written: is the disk full or the pipe closed?");
     return kDone;
   } catch (const CLI::ParseError& e) {
-    const int code = app.exit(e, std::cout, std::cerr);
-    return code == 0 ? kDone : kUsage;
+    if (e.get_exit_code() == 0) return app.exit(e, std::cout, std::cerr);  // --help, --version
+    return fail(kUsage, app::usage_message(app, e));
   } catch (const UsageError& e) {
     return fail(kUsage, e.what());
   } catch (const Interrupted& e) {

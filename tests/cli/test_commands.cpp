@@ -44,6 +44,25 @@ TEST_CASE("commands: run goes through all stages, and every other command reads 
   }
   CHECK(count == 3);
 
+  // docs/file-formats.md lists every key of every event.
+  std::string formats = io::read_file("docs/file-formats.md");
+  formats.erase(0, formats.find("Events of `metrics.jsonl`"));
+  for (const std::string stage : {"train", "train_sparse", "convert"}) {
+    std::istringstream events(io::read_file(dir / "run" / stage / "metrics.jsonl"));
+    for (std::string line; std::getline(events, line);) {
+      const Json event = Json::parse(line);
+      const std::string row = "| `" + event.at("event").get<std::string>() + "` |";
+      INFO(row);
+      REQUIRE(contains(formats, row));
+      std::string documented = formats.substr(formats.find(row));
+      documented.resize(documented.find('\n'));
+      for (const auto& [key, value] : event.items()) {
+        INFO(key);
+        if (key != "event") CHECK(contains(documented, "`" + key));
+      }
+    }
+  }
+
   // A second run has nothing to do and says the same.
   const auto again = test::d2dmoe({"run", "--config", config});
   CHECK(again.code == 0);
@@ -66,6 +85,28 @@ TEST_CASE("commands: run goes through all stages, and every other command reads 
   const Json quality = Json::parse(evaluated.out);
   CHECK(quality.at("sentences") == 80);
   CHECK(quality.at("cost").at("executed_share").get<double>() < 1);
+
+  for (const std::vector<std::string>& wrong :
+       {std::vector<std::string>{"--rule", "dynamic_k", "--value", "2"},
+        {"--rule", "top_k", "--value", "9"},
+        {"--floor", "-1"}}) {
+    for (const std::string command : {"eval", "predict"}) {
+      std::vector<std::string> arguments = {command, "--config", config};
+      arguments.insert(arguments.end(), wrong.begin(), wrong.end());
+      const auto refused = test::d2dmoe(arguments, "a text\n");
+      INFO(refused.err);
+      CHECK(refused.code == 2);
+      CHECK(contains(refused.err, "--rule, --value and --floor do not fit site 'layers.0.ffn'"));
+    }
+  }
+  const auto without_interval = test::d2dmoe({"eval", "--config", config, "--set", "sweep_tau.bootstrap=0"});
+  CHECK(without_interval.code == 0);
+  CHECK_FALSE(contains(without_interval.out, "95 %"));
+  CHECK(contains(test::d2dmoe({"eval", "--config", config}).out, "95 %"));
+  const auto floored = test::d2dmoe({"predict", "--config", config, "--floor", "1000000"}, "i feel fine\n");
+  INFO(floored.err);
+  REQUIRE(floored.code == 0);
+  CHECK(Json::parse(floored.out).at("executed_share") == 0);
 
   // Fewer tokens than CLS_8 looks at.
   std::ofstream(dir / "short.txt") << "text;label_name\na;joy\n";

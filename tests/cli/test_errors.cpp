@@ -43,6 +43,17 @@ TEST_CASE("cli: wrong usage exits with 2") {
   CHECK(contains(test::d2dmoe({"--version"}).out, "0.1.0"));
 }
 
+TEST_CASE("cli: a misspelt command or option names the nearest") {
+  check_fails(test::d2dmoe({"foo"}), 2, {"'foo': no such command", "d2dmoe --help"});
+  check_fails(test::d2dmoe({"trian", "--config", "x.json"}), 2, {"'trian'", "did you mean 'train'?"});
+  check_fails(test::d2dmoe({"predict", "--modle", "x"}), 2, {"'--modle'", "did you mean '--model'?"});
+  check_fails(test::d2dmoe({"eval", "--confg=x.json"}), 2, {"'--confg'", "did you mean '--config'?"});
+  check_fails(test::d2dmoe({"inspect", "a", "b"}), 2, {"'b': one argument too many"});
+  check_fails(test::d2dmoe({"train"}), 2, {"--config is required", "d2dmoe train --help"});
+  check_fails(test::d2dmoe({"predict", "--batch-size", "many"}), 2, {"--batch-size", "many"});
+  check_fails(test::d2dmoe({}), 2, {"no command", "d2dmoe --help"});
+}
+
 TEST_CASE("cli: config mistakes name file, line, key and remedy") {
   TempDir dir;
   const auto config = write_tiny_experiment(dir.path());
@@ -57,6 +68,10 @@ TEST_CASE("cli: config mistakes name file, line, key and remedy") {
   check_fails(run({"--device", "tpu"}), 2, {"tpu", "cpu"});
   check_fails(run({"--set", "data.text=txt"}), 2, {"txt", "text", "train.txt"});
   check_fails(run({"--set", "data.train=/no/such.csv"}), 2, {"/no/such.csv"});
+  check_fails(run({"--set", "data.train="}), 2, {"'data.train'", "Hint: --set data.train=FILE"});
+  check_fails(run({"--set", "data.label_names=joy"}), 2, {"'data.label_names'", "one name", "at least two"});
+  check_fails(run({"--set", "sweep_tau.rule=all", "--set", "sweep_tau.budget=0.5"}), 2,
+              {"'sweep_tau.rule'", "budget", "Hint: "});
   check_fails(run({"--set", "model.path=/no/model"}), 2, {"/no/model"});
   replace_in(config, "\"batch_size\"", "\"batch_sise\"");
   check_fails(run({}), 2, {"config.json:", "batch_sise", "batch_size"});
@@ -83,6 +98,36 @@ TEST_CASE("cli: damaged model folders are one sentence and exit code 1") {
 
   replace_in(dir / "model" / "vocab.txt", "[UNK]", "[UNG]");
   check_fails(train(), 1, {"vocab.txt", "[UNK]"});
+}
+
+TEST_CASE("cli: tensors of another shape or dtype name file, tensor, expected and found") {
+  TempDir dir;
+  const auto config = write_tiny_experiment(dir.path());
+  const auto train = [&] { return test::d2dmoe({"train", "--config", config.string()}); };
+  replace_in(dir / "model" / "config.json", "\"intermediate_size\": 64", "\"intermediate_size\": 32");
+  check_fails(train(), 1,
+              {"model/model.safetensors'", "bert.encoder.layer.0.intermediate.dense.weight", "[64, 32]",
+               "[32, 32]", "model/config.json", "Hint: "});
+  replace_in(dir / "model" / "config.json", "\"intermediate_size\": 32", "\"intermediate_size\": 64");
+
+  replace_in(dir / "model" / "model.safetensors", "\"dtype\":\"F32\"", "\"dtype\":\"I32\"");
+  check_fails(train(), 1, {"model/model.safetensors'", "has dtype I32, must be F32", "Hint: "});
+  replace_in(dir / "model" / "model.safetensors", "\"dtype\":\"I32\"", "\"dtype\":\"F32\"");
+
+  replace_in(dir / "model" / "config.json", "\"gelu\"", "\"swish9\"");
+  check_fails(train(), 1, {"model/config.json", "'hidden_act'", "\"swish9\"", "did you mean \"swish\"?"});
+}
+
+TEST_CASE("cli: rows without a usable label name line, label and remedy") {
+  TempDir dir;
+  const auto config = write_tiny_experiment(dir.path()).string();
+  const auto with_test = [&](const std::string& rows) {
+    std::ofstream(dir / "bad.txt") << "text;label_name\n" << rows;
+    return test::d2dmoe({"run", "--config", config, "--set", "data.test=" + (dir / "bad.txt").string()});
+  };
+  check_fails(with_test("some words;joyy\n"), 2, {"bad.txt:2", "'joyy'", "did you mean 'joy'?"});
+  check_fails(with_test("some words;envious\n"), 2, {"bad.txt:2", "'envious'", "data.label_names"});
+  check_fails(with_test("a;joy\nsome words;\n"), 1, {"bad.txt:3", "label is empty", "Hint: ", "label_name"});
 }
 
 TEST_CASE("cli: a stage whose forerunner has not run says which command to run") {

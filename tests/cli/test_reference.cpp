@@ -38,11 +38,31 @@ TEST_CASE("reference: a printed config is read back unchanged") {
   CHECK(second.out == first.out);
 }
 
+TEST_CASE("reference: bash completes commands, options and the few words behind an option") {
+  TempDir dir;
+  io::write_file(dir / "completion.sh", test::d2dmoe({"completion", "bash"}).out);
+  const auto completed = [&](const std::string& words) {
+    const std::string line = "source " + (dir / "completion.sh").string() + "; COMP_WORDS=(d2dmoe " + words +
+                             "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _d2dmoe; echo -n \"${COMPREPLY[@]}\"";
+    const auto result = run_program("/bin/bash", {"-c", line});
+    CHECK(result.err == "");
+    return result.out;
+  };
+  CHECK(completed("ev") == "eval");
+  CHECK(completed("predict --max") == "--max-length");
+  CHECK(completed("train --max") == "");
+  CHECK(completed("eval --rule oracle_t") == "oracle_top_k");
+  CHECK(completed("eval --split v") == "validation");
+  CHECK(completed("completion b") == "bash");
+  CHECK(completed("predict configs/text_c") == "configs/text_classification.json");
+}
+
 TEST_CASE("reference: every command and option is completed by the shell script") {
   for (const std::string shell : {"bash", "zsh", "fish"}) {
     const auto script = test::d2dmoe({"completion", shell});
     REQUIRE(script.code == 0);
-    for (const std::string word : {"train-sparse", "sweep-tau", "inspect", "dry-run", "max-drop"}) {
+    for (const std::string word :
+         {"train-sparse", "sweep-tau", "inspect", "dry-run", "max-drop", "print-config"}) {
       CHECK(contains(script.out, word));
     }
   }

@@ -21,6 +21,16 @@ TEST_CASE("stages: auto starts from the nearest finished stage, else from model.
   CHECK(stages::start_folder(experiment, "auto", before) == dir.path() / "run/train_sparse/model");
   CHECK(stages::start_folder(experiment, (dir / "model").string(), before) == dir / "model");
 
+  // A finished stage whose model is gone: what the later stage says and what the stage itself says is the
+  // same.
+  std::ofstream(dir.path() / "run/train_sparse/result.json") << "{}";
+  CHECK(stages::start_folder(experiment, "auto", before) == dir.path() / "run/train_sparse/model");
+  fs::remove_all(dir.path() / "run/train_sparse/model");
+  const auto gone = message_of([&] { stages::start_folder(experiment, "auto", before); });
+  CHECK(contains(gone, "result.json says that this stage is done, but its model/ is missing. Hint: "));
+  const io::RunFolder run(dir / "run" / "train_sparse", nlohmann::ordered_json::object());
+  CHECK(message_of([&] { stages::finished_with_model(run); }) == gone);
+
   experiment.stages = {"convert"};
   CHECK(stages::start_folder(experiment, "auto", before) == dir / "model");
   CHECK(contains(message_of([&] { stages::start_folder(experiment, (dir / "none").string(), before); }),

@@ -96,6 +96,13 @@ TEST_CASE("sweep-tau: dense baseline, all experts, points, curve; finished point
 
 TEST_CASE("sweep-tau: a calibrated setting is measured on test and saved into the converted folder") {
   const Converted converted;
+  {
+    const io::FolderLock other(converted.model_dir().parent_path());
+    const auto message = message_of([&] {
+      stages::sweep_tau(converted.experiment({"sweep_tau.budget=0.95", "sweep_tau.taus=[0.5]"}));
+    });
+    CHECK(contains(message, "in use by process"));
+  }
   const auto result =
       stages::sweep_tau(converted.experiment({"sweep_tau.budget=0.95", "sweep_tau.taus=[0.5]",
                                               "sweep_tau.floors=[0,0.5]", "sweep_tau.time_batches=[]"}));
@@ -107,7 +114,10 @@ TEST_CASE("sweep-tau: a calibrated setting is measured on test and saved into th
   CHECK(result.at("points").size() == 1);
   const auto saved = io::read_json_file(converted.model_dir() / "d2dmoe.json").dump();
   CHECK(contains(saved, "dynamic_k"));
-  CHECK(contains(io::read_file(converted.sweep_dir() / "table.md"), "calibrated"));
+  for (const char* file : {"table.md", "curve.csv", "curve.svg"}) {
+    INFO(file);
+    CHECK(contains(io::read_file(converted.sweep_dir() / file), "calibrated"));
+  }
 }
 
 TEST_CASE("sweep-tau: a stop is obeyed between points and loses none") {

@@ -48,6 +48,10 @@ Finished run_program(const std::string& program, const std::vector<std::string>&
   return {code, slurp(dir / "out"), slurp(dir / "err")};
 }
 
+std::string program_path() {
+  return D2DMOE_PROGRAM;
+}
+
 Finished d2dmoe(const std::vector<std::string>& arguments, const std::string& input) {
   return run_program(D2DMOE_PROGRAM, arguments, input);
 }

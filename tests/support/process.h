@@ -16,7 +16,9 @@ struct Finished {
 Finished run_program(const std::string& program, const std::vector<std::string>& arguments,
                      const std::string& input = "");
 
-/// Runs the d2dmoe of this build.
+/// The d2dmoe of this build.
+std::string program_path();
+/// Runs it.
 Finished d2dmoe(const std::vector<std::string>& arguments, const std::string& input = "");
 
 }  // namespace d2dmoe::test

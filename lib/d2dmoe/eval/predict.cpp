@@ -33,6 +33,7 @@ class RowShares : public nn::Observer {
 };
 
 void fill_label(TextPrediction& out, const torch::Tensor& logits, const std::vector<std::string>& names) {
+  for (int64_t i = 0; i < logits.size(0); ++i) out.logits.push_back(logits[i].item<double>());
   if (logits.size(0) == 1) {
     out.value = logits[0].item<double>();
     return;

@@ -34,6 +34,7 @@ struct TextPrediction {
   int64_t label_id = -1;                 ///< -1 for regression
   std::string label;                     ///< the class's name (its id when the model has no names)
   std::vector<double> probabilities;     ///< by class id; empty for regression
+  std::vector<double> logits;            ///< by class id; one number for regression
   double value = 0;                      ///< regression: the prediction
   std::optional<double> executed_share;  ///< mean over the tokens; nullopt for a dense model
   std::vector<TokenShare> tokens;        ///< special tokens included

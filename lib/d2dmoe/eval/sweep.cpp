@@ -13,6 +13,12 @@ Json interval_json(const Interval& interval) {
   return Json::array({interval.low, interval.high});
 }
 
+/// Nothing was resampled: there is no interval, and no saying what is noise.
+void drop_intervals_without_resamples(Json& point, int64_t resamples) {
+  if (resamples > 0) return;
+  for (const char* key : {"interval", "difference_interval", "within_noise"}) point.erase(key);
+}
+
 /// "92.15 %" for metrics between -1 and 1, "0.2134" for a loss.
 std::string value_text(const std::string& metric, double value) {
   return metric == "loss" ? format("{:.4f}", value) : format("{:.2f}", 100 * value);
@@ -50,6 +56,7 @@ Sweep::Sweep(const Setup& setup) : setup_(setup) {
             {"sentences_per_second", static_cast<double>(cost.sequences) / dense_predictions_.seconds},
             {"convention", json.at("convention")},
             {"parts", json.at("parts")}};
+  drop_intervals_without_resamples(dense_, setup_.options.bootstrap);
 }
 
 Predictions Sweep::run(models::Model& model, const std::string& progress, Cost& cost) const {
@@ -93,6 +100,7 @@ Json Sweep::measure(const Setting& setting, bool timed) const {
                 {"empty_rows_share", cost.empty_rows_share},
                 {"time", Json::array()},
                 {"expert_use", Json::object()}};
+  drop_intervals_without_resamples(point, setup_.options.bootstrap);
   for (const auto& site : cost.sites) {
     point["executed_share_per_site"][site.name] = site.executed_share;
     point["expert_use"][site.name] = site.expert_use;
@@ -113,12 +121,13 @@ Json Sweep::measure(const Setting& setting, bool timed) const {
 
 std::string point_line(const Json& point) {
   const auto name = point.at("metric").get<std::string>();
-  const auto& interval = point.at("interval");
-  const std::string percent = name == "loss" ? "" : " %";
-  auto text = format("{:<18} {} {}{} [{}, {}]{}", label_of(point), name,
-                     value_text(name, point.at("score").get<double>()), percent,
-                     value_text(name, interval[0].get<double>()), value_text(name, interval[1].get<double>()),
-                     point.value("within_noise", false) ? " = dense" : "");
+  auto text = format("{:<18} {} {}{}", label_of(point), name,
+                     value_text(name, point.at("score").get<double>()), name == "loss" ? "" : " %");
+  if (const auto interval = point.find("interval"); interval != point.end()) {
+    text += format(" [{}, {}]{}", value_text(name, interval->at(0).get<double>()),
+                   value_text(name, interval->at(1).get<double>()),
+                   point.value("within_noise", false) ? " = dense" : "");
+  }
   text += format("  experts {:.1f} %  FLOPs {:.1f} %", 100 * point.value("executed_share", 1.0),
                  100 * point.value("flops_share", 1.0));
   if (!point.contains("time") || point.at("time").empty()) return text;

@@ -1,13 +1,13 @@
 #include "d2dmoe/stages/common.h"
 
 #include <algorithm>
-#include <map>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/hash.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/metrics.h"
+#include "d2dmoe/models/labels.h"
 #include "d2dmoe/models/model.h"
 
 namespace d2dmoe::stages {
@@ -35,22 +35,13 @@ Start start_of(const config::Experiment& options, const std::string& stage) {
   throw Error(format("[stages] '{}': not a stage; must be train, train_sparse, convert or sweep_tau", stage));
 }
 
-std::vector<std::string> labels_of(const Json& config) {
-  std::map<int64_t, std::string> by_id;
-  if (const auto found = config.find("id2label"); found != config.end() && found->is_object()) {
-    for (const auto& [id, name] : found->items()) {
-      const bool digits =
-          !id.empty() && id.size() < 10 && id.find_first_not_of("0123456789") == std::string::npos;
-      if (!digits || !name.is_string()) return {};
-      by_id[std::stoll(id)] = name.get<std::string>();
-    }
-  }
-  std::vector<std::string> names;
-  for (const auto& [id, name] : by_id) {
-    if (id != static_cast<int64_t>(names.size())) return {};
-    names.push_back(name);
-  }
-  return names;
+/// A stage folder whose result is there, but not the model that belongs to it.
+void check_model_is_there(const fs::path& dir) {
+  D2D_CHECK(
+      !fs::exists(dir / "result.json") || fs::exists(dir / "model" / "config.json"),
+      "[stages] '{}': result.json says that this stage is done, but its model/ is missing. Hint: put the "
+      "folder model/ back, or delete '{}' to run the stage again",
+      dir, dir);
 }
 
 /// A path as the run's record holds it: inside the output folder relative to it, so that a moved run is the
@@ -68,6 +59,12 @@ fs::path stage_dir(const config::LoadedExperiment& experiment, const std::string
   return fs::path(experiment.options.run.output_dir) / stage;
 }
 
+bool finished_with_model(const io::RunFolder& run) {
+  if (!run.done()) return false;
+  check_model_is_there(run.dir());
+  return true;
+}
+
 fs::path start_folder(const config::LoadedExperiment& experiment, const std::string& start,
                       const std::vector<std::string>& before) {
   fs::path folder = start;
@@ -76,6 +73,7 @@ fs::path start_folder(const config::LoadedExperiment& experiment, const std::str
     for (const std::string& stage : before) {
       if (!experiment.stages.count(stage)) continue;
       const fs::path result = stage_dir(experiment, stage) / "model";
+      check_model_is_there(result.parent_path());
       D2D_CHECK_USAGE(
           fs::exists(result / "config.json"),
           "[stages] '{}': the stage '{}' has no result yet, and this stage starts from it. Hint: run "
@@ -96,16 +94,23 @@ fs::path start_folder(const config::LoadedExperiment& experiment, const std::str
   return folder;
 }
 
+fs::path tokenizer_file(const fs::path& model_folder) {
+  for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json",
+                           "tokenizer.model"}) {  // as load_tokenizer looks for them
+    if (fs::exists(model_folder / name)) return model_folder / name;
+  }
+  return model_folder;
+}
+
 Inputs open_inputs(const config::LoadedExperiment& experiment, const fs::path& model_folder,
                    const std::vector<std::string>& splits) {
   io::HfFolder folder(model_folder);
   auto tokenizer = tokenizer::load_tokenizer(model_folder);
   const int64_t vocab = folder.config().value("vocab_size", int64_t{0});
-  D2D_CHECK(
-      vocab == 0 || tokenizer->vocab_size() <= vocab,
-      "[stages] '{}': the tokenizer has {} tokens, the model's config.json says vocab_size {}. Hint: the "
-      "tokenizer files belong to another model",
-      model_folder, tokenizer->vocab_size(), vocab);
+  D2D_CHECK(vocab == 0 || tokenizer->vocab_size() <= vocab,
+            "[stages] '{}': the tokenizer has {} tokens, '{}' says vocab_size {}. Hint: the tokenizer's "
+            "files belong to another model",
+            tokenizer_file(model_folder), tokenizer->vocab_size(), model_folder / "config.json", vocab);
   config::DataOptions options = experiment.options.data;
   const auto outline = models::outline_model(folder.config(), (model_folder / "config.json").string());
   if (const int64_t longest = outline->max_length(); options.max_length > longest) {
@@ -113,8 +118,12 @@ Inputs open_inputs(const config::LoadedExperiment& experiment, const fs::path& m
               longest, model_folder, longest);
     options.max_length = longest;
   }
-  auto data = data::load_text_data(options, *tokenizer, splits, labels_of(folder.config()),
-                                   static_cast<uint64_t>(experiment.options.run.seed));
+  auto data =
+      data::load_text_data(options, *tokenizer, splits,
+                           folder.config().contains("id2label")
+                               ? models::read_labels(folder.config(), (model_folder / "config.json").string())
+                               : std::vector<std::string>(),
+                           static_cast<uint64_t>(experiment.options.run.seed));
   return {std::move(folder), std::move(tokenizer), std::move(data)};
 }
 

@@ -23,6 +23,13 @@ std::filesystem::path stage_dir(const config::LoadedExperiment& experiment, cons
 std::filesystem::path start_folder(const config::LoadedExperiment& experiment, const std::string& start,
                                    const std::vector<std::string>& before);
 
+/// Whether a stage that leaves a model has ended.
+/// @throws Error  it has, but its model is gone
+bool finished_with_model(const io::RunFolder& run);
+
+/// The file that a model folder's tokenizer is read from, for messages.
+std::filesystem::path tokenizer_file(const std::filesystem::path& model_folder);
+
 /// Model folder, tokenizer and data of a stage, opened together.
 struct Inputs {
   io::HfFolder folder;

@@ -86,8 +86,7 @@ void place_experts(Conversion& c) {
   constexpr double kFloatError = 1e-4;  // of the largest logit, after many layers of reordered float32 sums
   D2D_CHECK(error <= kFloatError,
             "[convert]: with every expert on, the logits are off by {:.2g} of the largest, must be float "
-            "error. Hint: "
-            "this is a defect of d2dmoe, please report it with the model's config.json",
+            "error. Hint: this is a defect of d2dmoe, please report it with the model's config.json",
             error);
   log::info("convert: {} sites, every expert on equals the dense model to {:.1e}", c.sites.size(), error);
 }
@@ -154,8 +153,7 @@ Json quality_report(Conversion& c, const std::vector<moe::RouterResult>& results
   Json report = {{"sites", Json::array()}, {"regret", Json::array()}, {"metric", c.metric}};
   log::info(
       "routers on held-out tokens: error against predicting the mean, norm mass captured (oracle) at 5 % and "
-      "10 "
-      "% executed");
+      "10 % executed");
   for (size_t i = 0; i < c.sites.size(); ++i) {
     report["sites"].push_back(site_report(c, *c.sites[i], results[i]));
     const auto& quality = results[i].quality;
@@ -194,7 +192,7 @@ Json convert(const config::LoadedExperiment& experiment) {
   const auto& options = experiment.options.convert;
   const fs::path start = start_folder(experiment, options.start, {"train_sparse", "train"});
   io::RunFolder run(stage_dir(experiment, "convert"), stage_config(experiment, "convert"));
-  if (run.done()) {
+  if (finished_with_model(run)) {
     log::info("convert: already done, see '{}'", run.dir());
     return run.result();
   }

@@ -1,6 +1,5 @@
 #include "d2dmoe/stages/evaluate.h"
 
-#include "d2dmoe/config/names.h"
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/eval/cost_ledger.h"
@@ -8,31 +7,21 @@
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/stages/common.h"
 #include "d2dmoe/stages/selection_request.h"
+#include "d2dmoe/stages/subject.h"
 
 namespace d2dmoe::stages {
-namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-/// The model folder that was asked for, else that of the furthest stage which has one.
-fs::path model_folder(const config::LoadedExperiment& experiment, const std::string& asked) {
-  if (!asked.empty()) return asked;
-  for (const char* stage : {"convert", "train_sparse", "train"}) {
-    const fs::path folder = stage_dir(experiment, stage) / "model";
-    if (fs::exists(folder / "config.json")) return folder;
-  }
-  throw UsageError(
-      format("[eval] '{}': no stage has a model yet. Hint: run a stage first, or give --model FOLDER",
-             experiment.options.run.output_dir));
+void check_split_name(const std::string& split) {
+  D2D_CHECK_USAGE(split == "train" || split == "validation" || split == "test",
+                  "[eval] '--split {}': must be train, validation or test", split);
 }
 
-}  // namespace
-
 Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& request) {
-  const fs::path folder = model_folder(experiment, request.model);
-  D2D_CHECK_USAGE(request.split == "train" || request.split == "validation" || request.split == "test",
-                  "[eval] '--split {}': must be train, validation or test", request.split);
+  const fs::path folder = subject_folder(experiment, request.model, "eval");
+  check_split_name(request.split);
   Inputs inputs = open_inputs(experiment, folder, {request.split});
   const data::Dataset& dataset = inputs.data.split(request.split);
   const torch::Device device = parse_device(experiment.options.run.device);
@@ -54,9 +43,12 @@ Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& req
 
   Json metrics = Json::object();
   for (const std::string& name : eval::metrics_of(dataset.task())) {
-    const auto interval = eval::bootstrap(name, predictions, experiment.options.sweep_tau.bootstrap,
-                                          static_cast<uint64_t>(experiment.options.run.seed));
-    metrics[name] = {{"value", eval::metric(name, predictions)}, {"interval", {interval.low, interval.high}}};
+    metrics[name] = {{"value", eval::metric(name, predictions)}};
+    const int64_t resamples = experiment.options.sweep_tau.bootstrap;
+    if (resamples == 0) continue;
+    const auto interval =
+        eval::bootstrap(name, predictions, resamples, static_cast<uint64_t>(experiment.options.run.seed));
+    metrics[name]["interval"] = {interval.low, interval.high};
   }
   const eval::Cost cost = ledger.result();
   return {{"model", folder.string()},
@@ -75,8 +67,12 @@ std::string evaluation_text(const Json& result) {
              result.at("model").get<std::string>(), result.at("split").get<std::string>(),
              result.at("sentences").get<int64_t>(), result.at("sentences_per_second").get<double>());
   for (const auto& [name, entry] : result.at("metrics").items()) {
-    text += format("{:<10} {:.4f}  (95 %: {:.4f} to {:.4f})\n", name, entry.at("value").get<double>(),
-                   entry.at("interval")[0].get<double>(), entry.at("interval")[1].get<double>());
+    text += format("{:<10} {:.4f}", name, entry.at("value").get<double>());
+    if (entry.contains("interval")) {
+      text += format("  (95 %: {:.4f} to {:.4f})", entry.at("interval")[0].get<double>(),
+                     entry.at("interval")[1].get<double>());
+    }
+    text += "\n";
   }
   return text + "\n" + result.at("cost_table").get<std::string>();
 }

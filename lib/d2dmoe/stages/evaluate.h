@@ -17,6 +17,8 @@ struct EvalRequest {
 };
 
 /// Quality (every metric of the task, the chosen one with its interval) and cost of one model folder.
+/// @throws UsageError  not train, validation or test
+void check_split_name(const std::string& split);
 nlohmann::ordered_json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& request);
 std::string evaluation_text(const nlohmann::ordered_json& result);
 

@@ -6,6 +6,7 @@
 #include "d2dmoe/models/model.h"
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/moe/expert_feed_forward.h"
+#include "d2dmoe/stages/model_size.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -49,17 +50,11 @@ Json inspect(const fs::path& dir) {
   options.fresh_head = true;  // a folder without a head can be looked at
   auto model = moe::load_any(folder, options);
 
-  double parameters = 0;
-  for (const std::string& name : folder.tensor_names()) {
-    double count = 1;
-    for (const int64_t extent : folder.shape(name)) count *= static_cast<double>(extent);
-    parameters += count;
-  }
   Json facts = {{"folder", dir.string()},
                 {"family", model->family()},
                 {"architectures", folder.config().value("architectures", Json::array())},
                 {"converted", converted},
-                {"parameters", parameters},
+                {"parameters", model_size(folder).parameters},
                 {"max_length", model->max_length()},
                 {"labels", model->label_names()},
                 {"weights_sha256", folder.weights_hash()},

@@ -1,69 +1,21 @@
 #include "d2dmoe/stages/plan.h"
 
-#include <torch/torch.h>
-
-#include <chrono>
+#include <algorithm>
+#include <cmath>
 
 #include "d2dmoe/cluster/split.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
-#include "d2dmoe/io/hf_folder.h"
 #include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/model_size.h"
 
 namespace d2dmoe::stages {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// What a checkpoint's headers say of a model.
-struct ModelSize {
-  double parameters = 0;
-  double matrix_elements = 0;  ///< of the linear layers: one multiply-accumulate per token each
-  int64_t hidden_size = 0, ffn_size = 0, layers = 0;
-};
-
-int64_t first_of(const Json& config, std::initializer_list<const char*> keys) {
-  for (const char* key : keys) {
-    if (const auto found = config.find(key); found != config.end() && found->is_number_integer())
-      return *found;
-  }
-  return 0;
-}
-
-ModelSize size_of(io::HfFolder& folder) {
-  ModelSize size;
-  for (const std::string& name : folder.tensor_names()) {
-    const auto shape = folder.shape(name);
-    double count = 1;
-    for (const int64_t extent : shape) count *= static_cast<double>(extent);
-    size.parameters += count;
-    if (shape.size() == 2 && name.find("embeddings") == std::string::npos) size.matrix_elements += count;
-  }
-  size.hidden_size = first_of(folder.config(), {"hidden_size", "dim"});
-  size.ffn_size = first_of(folder.config(), {"intermediate_size", "hidden_dim"});
-  size.layers = first_of(folder.config(), {"num_hidden_layers", "n_layers"});
-  return size;
-}
-
-/// FLOP/s of a float32 matrix product with the threads in force (median of a few runs, about 0.2 s).
-double measured_flops() {
-  const int64_t n = 1024;
-  torch::NoGradGuard no_grad;
-  const auto a = torch::rand({n, n}), b = torch::rand({n, n});
-  std::vector<double> seconds;
-  for (int i = 0; i < 7; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    torch::mm(a, b);
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  std::nth_element(seconds.begin(), seconds.begin() + 3, seconds.end());
-  return 2.0 * n * n * n / seconds[3];
-}
-
-// A training step is the forward pass and about twice that again; the share of the measured peak that whole
-// steps reach (elementwise work, normalisation, data) was 40 to 55 % on 2 cores with MiniLM.
-constexpr double kTrainFactor = 3, kEfficiency = 0.45;
+constexpr double kTrainFactor = 3;  // a training step is the forward pass and about twice that again
 
 Json training(const config::TrainOptions& options, const ModelSize& size, const data::Splits& data,
               double rate, bool teacher) {
@@ -85,7 +37,7 @@ Json training(const config::TrainOptions& options, const ModelSize& size, const 
           {"tokens_per_epoch", tokens},
           {"steps", steps},
           {"memory_bytes", size.parameters * 4 * (4 + (teacher ? 1 : 0)) + activations},
-          {"seconds", flops / (rate * kEfficiency)}};
+          {"seconds", flops / (rate * kModelEfficiency)}};
 }
 
 Json conversion(const config::ConvertOptions& options, const ModelSize& size, const data::Splits& data,
@@ -112,7 +64,7 @@ Json conversion(const config::ConvertOptions& options, const ModelSize& size, co
   return {{"sites", sites},
           {"router_tokens", tokens},
           {"memory_bytes", size.parameters * 4 + cache},
-          {"seconds", flops / (rate * kEfficiency)}};
+          {"seconds", flops / (rate * kModelEfficiency)}};
 }
 
 Json sweeping(const config::SweepOptions& options, const ModelSize& size, const data::Splits& data,
@@ -125,7 +77,7 @@ Json sweeping(const config::SweepOptions& options, const ModelSize& size, const 
   return {{"points", points},
           {"sentences", split.size()},
           {"memory_bytes", size.parameters * 4 * 2},
-          {"seconds", flops / (rate * kEfficiency) +
+          {"seconds", flops / (rate * kModelEfficiency) +
                           points * options.time_seconds * static_cast<double>(options.time_batches.size())}};
 }
 
@@ -134,7 +86,7 @@ Json sweeping(const config::SweepOptions& options, const ModelSize& size, const 
 Json plan(const config::LoadedExperiment& experiment, const std::vector<std::string>& stages) {
   const auto model_folder = start_folder(experiment, "auto", {});
   Inputs inputs = open_inputs(experiment, model_folder, {"train", "validation", "test"});
-  const ModelSize size = size_of(inputs.folder);
+  const ModelSize size = model_size(inputs.folder);
   const double rate = measured_flops();
   const auto& options = experiment.options;
 

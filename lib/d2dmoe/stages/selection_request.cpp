@@ -2,6 +2,7 @@
 
 #include "d2dmoe/config/names.h"
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/eval/setting.h"
 #include "d2dmoe/moe/expert_feed_forward.h"
 
 namespace d2dmoe::stages {
@@ -33,6 +34,14 @@ std::optional<moe::Selection> requested_selection(const std::string& rule, std::
   }
   if (value) selection.value = *value;
   if (floor) selection.floor = *floor;
+  for (const auto& site : eval::converted_sites(model)) {
+    try {
+      moe::check_selection(selection, site.layer->experts() - site.layer->shared());
+    } catch (const Error& error) {
+      throw UsageError(format("[selection] --rule, --value and --floor do not fit site '{}': {}",
+                              site.id.name, error.what()));
+    }
+  }
   return selection;
 }
 

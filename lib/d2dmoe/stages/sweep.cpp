@@ -244,6 +244,12 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
     return run.result();
   }
   const RunLog run_log(run);
+  // Calibration writes into the converted folder: a stage's own lock stands beside its model.
+  std::optional<io::FolderLock> converted_lock;
+  if (options.budget || options.max_drop) {
+    const fs::path stage = fs::weakly_canonical(converted).parent_path();
+    converted_lock.emplace(fs::exists(stage / ".lock") ? stage : converted);
+  }
   std::vector<std::string> splits{options.split};
   if (options.split != "validation") splits.emplace_back("validation");
   const auto inputs = open_inputs(experiment, converted, splits);
@@ -273,7 +279,8 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
   Json result = measure_all(task, run.dir());
   result["dense"]["folder"] = dense_dir.string();
   result["converted"] = converted.string();
-  report::write_curve(run.dir(), result["dense"], result["points"]);
+  report::write_curve(run.dir(), result["dense"], result["points"],
+                      {result["all_experts"], result["calibrated"]});
   io::write_file(run.dir() / "table.md", io::read_file(run.dir() / "table.md") + remarks(result));
   run.mark_done(result);
   return result;

@@ -127,7 +127,7 @@ void save_result(models::Model& model, const fs::path& start, const io::RunFolde
 
 Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe) {
   io::RunFolder run(stage_dir(experiment, recipe.stage), stage_config(experiment, recipe.stage));
-  if (run.done()) {
+  if (finished_with_model(run)) {
     log::info("{}: already done, see '{}'", recipe.stage, run.dir());
     return run.result();
   }
