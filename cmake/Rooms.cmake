@@ -49,4 +49,5 @@ function(d2dmoe_tests name)
   target_link_libraries(${target} PRIVATE d2dmoe_flags d2dmoe_test_support)
   target_precompile_headers(${target} REUSE_FROM d2dmoe_pch)
   add_test(NAME ${name} COMMAND ${target} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT 900)  # the slowest takes a minute; sanitizers and load cost tenfold
 endfunction()

@@ -16,7 +16,13 @@ jobs() { nproc; }
 # The folder of a LibTorch that is there already: D2DMOE_TORCH_DIR, CMAKE_PREFIX_PATH, python3's torch, our wheel.
 find_torch() {
   local dir
-  for dir in "${D2DMOE_TORCH_DIR:-}" ${CMAKE_PREFIX_PATH:+${CMAKE_PREFIX_PATH//[:;]/ }}; do
+  if [ -n "${D2DMOE_TORCH_DIR:-}" ]; then  # named by the user: that one or none
+    [ -e "$D2DMOE_TORCH_DIR/share/cmake/Torch/TorchConfig.cmake" ] \
+      || die "D2DMOE_TORCH_DIR '$D2DMOE_TORCH_DIR' is no LibTorch folder: it has no share/cmake/Torch/TorchConfig.cmake. Hint: name the folder with include/ and lib/ (in Python: os.path.dirname(torch.__file__)), or unset the variable"
+    echo "$D2DMOE_TORCH_DIR"
+    return
+  fi
+  for dir in ${CMAKE_PREFIX_PATH:+${CMAKE_PREFIX_PATH//[:;]/ }}; do
     [ -n "$dir" ] || continue
     [ -e "$dir/share/cmake/Torch/TorchConfig.cmake" ] && { echo "$dir"; return; }
     dir=$(cd "$dir/../.." 2>/dev/null && pwd) || continue  # torch.utils.cmake_prefix_path is <torch>/share/cmake
