@@ -111,6 +111,16 @@ TEST_CASE("config: values outside their range show the range") {
   CHECK(contains(refused(R"({"sweep_tau": {"budget": 0}})"), "must be above 0 and at most 1"));
 }
 
+TEST_CASE("config: ranges of the image options") {
+  CHECK(contains(refused(R"({"data": {"images": {"flip": 1.5}}})"), "must be at least 0 and at most 1"));
+  CHECK(contains(refused(R"({"data": {"images": {"crop_scale": [0, 1]}}})"), "must be at least 0.0001"));
+  CHECK(contains(refused(R"({"data": {"images": {"crop_scale": [0.9, 0.1]}}})"),
+                 "'data.images.crop_scale' is [0.9, 0.1], must be [smallest, largest]"));
+  CHECK(contains(refused(R"({"data": {"images": {"max_broken": -1}}})"), "must be at least 0"));
+  CHECK(load_text(R"({"data": {"images": {"crop_scale": [0.08, 1]}}})").options.data.images.crops());
+  CHECK_FALSE(load_text("{}").options.data.images.crops());
+}
+
 TEST_CASE("config: words that are no choice show the choices") {
   CHECK(refused(R"({"train": {"optimizer": {"name": "adma"}}})") ==
         "c.json:1: 'train.optimizer.name' is \"adma\", must be one of adamw, adam, sgd. Hint: did you mean "

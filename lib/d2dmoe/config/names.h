@@ -42,6 +42,11 @@ inline const std::vector<Choice> kRules = {
     {"oracle_top_k", "top_k on the true norms"},
 };
 
+inline const std::vector<Choice> kRouterLosses = {
+    {"mse", "mean squared error of the norms (the paper's)"},
+    {"row", "each token's squared error divided by its mean squared norm: every token counts alike"},
+};
+
 inline const std::vector<Choice> kTasks = {
     {"classification", "one class per example"},
     {"regression", "one number per example"},

@@ -67,7 +67,9 @@ void DataOptions::describe(Fields& f) {
   f.add("max_length", max_length,
         "Longest sequence in tokens, special tokens included; longer texts are cut.")
       .range(1, kBatch);
-  f.add("limit", limit, "Use only the first N rows of each split; 0 = all.").range(0, 1e12);
+  f.add("limit", limit, "Use only the first N rows of each split, of images N from all over it; 0 = all.")
+      .range(0, 1e12);
+  f.object("images", images, "How images are read, and how training changes them at random.");
 }
 
 void OptimizerOptions::describe(Fields& f) {
@@ -168,6 +170,7 @@ void RouterOptions::describe(Fields& f) {
   f.add("batch_tokens", batch_tokens, "Token rows per optimiser step.").range(1, kMany);
   f.add("lr", lr, "Largest learning rate of Adam.").above(0);
   f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrSchedules);
+  f.add("loss", loss, "What a router minimises.").one_of(kRouterLosses);
   f.add("validation_share", validation_share, "Share of the training split on which routers are judged.")
       .above(0)
       .below(1);

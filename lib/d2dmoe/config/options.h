@@ -33,7 +33,7 @@ struct ImageOptions {
   void describe(Fields& f);
 };
 
-/// A table of labelled texts.
+/// Labelled texts or images.
 struct DataOptions {
   std::string train, validation, test;  ///< files; empty = none
   std::string format = "auto";          ///< csv, tsv, jsonl; auto = by the file's ending
@@ -48,7 +48,8 @@ struct DataOptions {
       label_names;                ///< order of the class ids; empty = from the data (or the model's id2label)
   double validation_share = 0.1;  ///< taken from train when no validation file is given
   int64_t max_length = 128;
-  int64_t limit = 0;  ///< use only the first N rows of each split; 0 = all
+  int64_t limit = 0;  ///< use only the first N rows of each split (images: N from all over it); 0 = all
+  ImageOptions images;
   void describe(Fields& f);
 };
 
@@ -133,6 +134,7 @@ struct RouterOptions {
   int64_t batch_tokens = 4096;  ///< token rows per optimiser step
   double lr = 1e-3;
   std::string schedule = "cosine";
+  std::string loss = "row";  ///< a name of kRouterLosses
   double validation_share = 0.05;
   int64_t patience = 0;
   int64_t max_tokens = 0;  ///< training tokens; 0 = the whole training split

@@ -47,6 +47,13 @@ Found check_data(const DataOptions& data) {
                "numbers as targets set data.task to regression",
                data.label_names.front())};
   }
+  for (const auto& [key, range] :
+       {std::pair("crop_scale", &data.images.crop_scale), {"crop_ratio", &data.images.crop_ratio}}) {
+    if (range->size() == 2 && range->at(0) > range->at(1)) {
+      return Problem{{"data", "images", key},
+                     format("is [{}, {}], must be [smallest, largest]", range->at(0), range->at(1))};
+    }
+  }
   if (const auto name = doubled(data.label_names)) {
     return Problem{{"data", "label_names"}, format("names \"{}\" twice", *name)};
   }

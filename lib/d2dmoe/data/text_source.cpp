@@ -14,6 +14,7 @@
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/data/labels.h"
 #include "d2dmoe/data/table.h"
+#include "d2dmoe/data/validation_cut.h"
 #include "d2dmoe/io/json_file.h"
 
 namespace d2dmoe::data {
@@ -26,10 +27,11 @@ struct Split {
   std::vector<int64_t> lines;
   size_t size() const { return texts.size(); }
 
-  Split pick(const std::vector<size_t>& rows) const {
+  Split pick(const std::vector<int64_t>& rows) const {
     Split out;
     out.origin = origin;
-    for (const size_t row : rows) {
+    for (const int64_t chosen : rows) {
+      const auto row = static_cast<size_t>(chosen);
       out.texts.push_back(texts[row]);
       if (!pairs.empty()) out.pairs.push_back(pairs[row]);
       out.labels.push_back(labels[row]);
@@ -71,38 +73,6 @@ Split read_split(const config::DataOptions& options, const std::string& file, co
               file, split.lines[split.labels.size() - 1], options.label);
   }
   return split;
-}
-
-/// Cuts a share of the rows off, the same share of every label; both parts stay in the order of the file.
-/// @return  rest and cut
-std::pair<Split, Split> cut_validation(const Split& train, double share, bool by_label, uint64_t seed) {
-  D2D_CHECK_USAGE(
-      share > 0 && share < 1,
-      "[data] 'data.validation_share': got {}, must be above 0 and below 1 when there is no validation file",
-      share);
-  std::map<std::string, std::vector<size_t>> groups;
-  for (size_t i = 0; i < train.size(); ++i) groups[by_label ? train.labels[i] : ""].push_back(i);
-  std::vector<size_t> rest, cut;
-  // Fractions of rows that small groups are short of; a small file owes at least one row.
-  double owed = share * static_cast<double>(train.size()) < 1 ? 1 : 0;
-  for (const auto& [label, rows] : groups) {
-    owed += share * static_cast<double>(rows.size());
-    // A label never loses its last row to validation: it would be unseen in training.
-    const auto count = std::min(static_cast<size_t>(std::floor(owed + 1e-9)), rows.size() - 1);
-    owed -= static_cast<double>(count);
-    const auto order =
-        Rng(derive_seed(seed, "validation cut " + label)).permutation(static_cast<int64_t>(rows.size()));
-    for (size_t i = 0; i < rows.size(); ++i) {
-      (i < count ? cut : rest).push_back(rows[static_cast<size_t>(order[i])]);
-    }
-  }
-  D2D_CHECK_USAGE(
-      !cut.empty(),
-      "[data] '{}': {} rows are too few to cut {} of them off for validation. Hint: give a validation file",
-      train.origin, train.size(), share);
-  std::sort(rest.begin(), rest.end());
-  std::sort(cut.begin(), cut.end());
-  return {train.pick(rest), train.pick(cut)};
 }
 
 double parse_target(const std::string& text, const std::string& place) {
@@ -234,7 +204,10 @@ Splits load_text_data(const config::DataOptions& options, const tokenizer::Token
     data.label_names = labels->names();
   }
   if (cut && train.size() && (want_validation || (want_train && options.validation_share > 0))) {
-    std::tie(train, validation) = cut_validation(train, options.validation_share, classes, seed);
+    const auto groups = classes ? train.labels : std::vector<std::string>(train.size());
+    const auto [rest, held_out] = cut_validation(groups, options.validation_share, seed, train.origin);
+    validation = train.pick(held_out);
+    train = train.pick(rest);
   }
   const auto finish = [&](Split& split) {
     split.keep_first(options.limit);

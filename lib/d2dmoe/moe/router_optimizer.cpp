@@ -11,10 +11,24 @@ namespace {
 
 // Adam's usual constants (docs/method.md §4 gives the learning rate only).
 constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
+// Least mean squared norm of a row that RouterLoss::row divides by, in units where the mean norm is 1: rows
+// below it matter to no one.
+constexpr double kRowFloor = 1e-3;
 
 }  // namespace
 
-RouterLearner::RouterLearner(std::shared_ptr<Router> router) : router_(std::move(router)) {
+RouterLoss parse_router_loss(const std::string& name) {
+  D2D_CHECK_USAGE(name == "mse" || name == "row",
+                  "[routers] 'convert.router.loss': got '{}', must be mse or row", name);
+  return name == "mse" ? RouterLoss::mse : RouterLoss::row;
+}
+
+torch::Tensor row_weights(const torch::Tensor& targets) {
+  return targets.square().mean(1, /*keepdim=*/true).add_(kRowFloor).reciprocal_();
+}
+
+RouterLearner::RouterLearner(std::shared_ptr<Router> router, RouterLoss loss)
+    : router_(std::move(router)), loss_(loss) {
   for (const auto& weight : router_->weights()) {
     mean_.push_back(torch::zeros_like(weight).requires_grad_(false));
     square_.push_back(torch::zeros_like(weight).requires_grad_(false));
@@ -33,7 +47,13 @@ std::vector<torch::Tensor> RouterLearner::gradients(const torch::Tensor& x, cons
     if (i + 1 < depth) inputs.push_back(z.relu_());
   }
   auto delta = z.abs().sub_(targets);
-  loss = delta.square().mean();
+  if (loss_ == RouterLoss::row) {
+    const auto weight = row_weights(targets);
+    loss = delta.square().mul_(weight).mean();
+    delta.mul_(weight);
+  } else {
+    loss = delta.square().mean();
+  }
   delta.mul_(z.sgn()).mul_(2.0 / static_cast<double>(delta.numel()));
   std::vector<torch::Tensor> gradients(depth);
   for (size_t i = depth; i-- > 0;) {

@@ -6,11 +6,24 @@
 
 namespace d2dmoe::moe {
 
-/// Trains one router with Adam and the mean squared error. Gradients are written out by hand: two or three
+/// What a router minimises.
+enum class RouterLoss {
+  mse,  ///< the mean squared error
+  row,  ///< each row's squared error divided by its mean squared norm: selection compares experts within a
+        ///< row, so a token of small norms counts as much as one of large norms
+};
+RouterLoss parse_router_loss(const std::string& name);  ///< a name of config::kRouterLosses
+
+/// The weight of each row's squared error under RouterLoss::row.
+/// @param targets  [n, E], in a unit where their mean is about 1
+/// @return         [n, 1]
+torch::Tensor row_weights(const torch::Tensor& targets);
+
+/// Trains one router with Adam. Gradients are written out by hand: two or three
 /// products per layer and nothing else, with no graph to build per step.
 class RouterLearner {
  public:
-  explicit RouterLearner(std::shared_ptr<Router> router);
+  explicit RouterLearner(std::shared_ptr<Router> router, RouterLoss loss = RouterLoss::mse);
 
   /// One step.
   /// @param x        [n, D] float32, or bfloat16: the products of the first layer, most of the work, then run
@@ -33,6 +46,7 @@ class RouterLearner {
 
  private:
   std::shared_ptr<Router> router_;
+  RouterLoss loss_;
   std::vector<torch::Tensor> mean_, square_;  // Adam's moments
   int64_t steps_ = 0;
 };

@@ -44,7 +44,7 @@ struct Learning {
   torch::Tensor mean = {};  // [E] of the training targets
   double mse_of_mean = 0;
 
-  double best = std::numeric_limits<double>::infinity();  // validation MSE
+  double best = std::numeric_limits<double>::infinity();  // Training::criterion
   int64_t best_epoch = 0, without_gain = 0;
   bool stopped = false;
   std::vector<torch::Tensor> best_weights = {};
@@ -100,7 +100,7 @@ class Training {
     auto* layer = as_experts(*job_.sites[i]);
     const auto& targets = job_.data.train.targets(i);
     Learning site{.name = job_.sites[i]->id().name,
-                  .learner = RouterLearner(layer->router()),
+                  .learner = RouterLearner(layer->router(), parse_router_loss(job_.options.loss)),
                   .inputs = job_.data.train.inputs(i),
                   .targets = targets};
     site.mean = expert_means(targets);
@@ -214,6 +214,27 @@ class Training {
     });
   }
 
+  /// What the best epoch is chosen by: the loss that is minimised.
+  double criterion(size_t i, double mse) const {
+    if (parse_router_loss(job_.options.loss) == RouterLoss::mse) return mse;
+    const auto& site = sites_[i];
+    const auto& router = *site.learner.router();
+    const auto& inputs = job_.data.validation.inputs(i);
+    const auto& targets = job_.data.validation.targets(i);
+    double sum = 0;
+    for (int64_t begin = 0; begin < targets.size(0); begin += job_.options.batch_tokens) {
+      const int64_t count = std::min(job_.options.batch_tokens, targets.size(0) - begin);
+      const auto target = targets.narrow(0, begin, count) / site.scale;
+      const auto x = inputs.narrow(0, begin, count).to(router.weights().front().device());
+      sum += (router.forward(x).cpu() - target)
+                 .square_()
+                 .mul_(row_weights(target))
+                 .sum(torch::kFloat64)
+                 .item<double>();
+    }
+    return sum / static_cast<double>(targets.numel());
+  }
+
   void validate() {
     if (!has_validation()) return;
     torch::NoGradGuard no_grad;
@@ -221,15 +242,15 @@ class Training {
     for (size_t i = 0; i < sites_.size(); ++i) {
       auto& site = sites_[i];
       if (site.stopped) continue;
-      const double error = router_error(i);
-      if (error < site.best) {
-        site.best = error;
+      const double error = router_error(i), loss = criterion(i, error);
+      if (loss < site.best) {
+        site.best = loss;
         site.without_gain = 0;
         site.keep_best((step_ + steps_per_epoch_ - 1) / steps_per_epoch_);
       } else if (++site.without_gain >= job_.options.patience && job_.options.patience > 0) {
         site.stopped = true;
       }
-      list.push_back({{"site", site.name}, {"mse", error}, {"mse_mean", site.mse_of_mean}});
+      list.push_back({{"site", site.name}, {"loss", loss}, {"mse", error}, {"mse_mean", site.mse_of_mean}});
     }
     job_.run.append_metrics(
         {{"event", "router_eval"}, {"step", step_}, {"epoch", epoch_exact()}, {"sites", std::move(list)}});

@@ -35,7 +35,8 @@ struct RouterResult {
 /// one learning rate suits sites of any scale.
 ///
 /// metrics.jsonl: {"event": "router", "step", "epoch", "loss", "lr"} and {"event": "router_eval", "step",
-/// "epoch", "sites": [{"site", "mse", "mse_mean"}]}, losses in the divided unit, mse in the norms' own.
+/// "epoch", "sites": [{"site", "loss", "mse", "mse_mean"}]}, losses in the divided unit, mse in the norms'
+/// own.
 /// @throws Interrupted  a stop was asked for; the state is saved
 /// @throws Error        a loss became NaN: names the step and the site
 /// @ref docs/method.md §4
