@@ -47,10 +47,10 @@ inline const std::vector<Choice> kRouterLosses = {
     {"row", "each token's squared error divided by its mean squared norm: every token counts alike"},
 };
 
+/// The tasks that the stages train and measure.
 inline const std::vector<Choice> kTasks = {
     {"classification", "one class per example"},
     {"regression", "one number per example"},
-    {"language_modeling", "the next token, at every token"},
 };
 
 inline const std::vector<Choice> kMetrics = {

@@ -12,7 +12,7 @@ enum class Task {
   language_modeling,  ///< the next token, per token
 };
 
-/// @param name  of config::kTasks: "classification", …
+/// @param name  "classification", "regression" or "language_modeling"
 /// @throws UsageError  no such task
 Task parse_task(std::string_view name);
 std::string task_name(Task task);
