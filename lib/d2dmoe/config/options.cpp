@@ -69,8 +69,9 @@ void DataOptions::describe(Fields& f) {
       .range(1, kBatch);
   f.add("limit", limit, "Use only the first N rows of each split, of images N from all over it; 0 = all.")
       .range(0, 1e12);
-  f.object("images", images, "How images are read, and how training changes them at random (for users of the library: no stage reads "
-           "images yet).");
+  f.object(
+      "images", images,
+      "How images are read and changed at random in training (library only: no stage reads images yet).");
 }
 
 void OptimizerOptions::describe(Fields& f) {
