@@ -59,7 +59,7 @@ TEST_CASE("table: a separator of one's own") {
   CHECK(parse("text|label\na,b|x\n", "x.csv", options).rows == Rows{{"a,b", "x"}});
   options.separator = "¦";
   CHECK(parse("text¦label\na\xC2\xA7 b¦x\n", "x.csv", options).rows == Rows{{"a§ b", "x"}});
-  options.separator = "\t";
+  options.separator = std::string("\t");
   CHECK(parse("text\tlabel\na\tx\n", "x.csv", options).rows == Rows{{"a", "x"}});
   for (const char* bad : {"ab", "\"", "\n", "tab"}) {
     options.separator = bad;
