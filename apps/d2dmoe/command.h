@@ -32,6 +32,7 @@ void add_stage_commands(CLI::App& app);  ///< train, train-sparse, convert, swee
 void add_run(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_predict(CLI::App& app);
+void add_generate(CLI::App& app);
 void add_report(CLI::App& app);
 void add_export(CLI::App& app);
 void add_inspect(CLI::App& app);

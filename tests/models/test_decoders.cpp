@@ -61,7 +61,8 @@ void check_decoder(models::Model& model, io::SafetensorsFile& file) {
 torch::Tensor mean_loss(models::Model& model, const data::Batch& batch) {
   nn::ForwardContext ctx(batch);
   auto& language = *model.language_model();
-  const auto targets = models::next_tokens(batch);
+  auto targets = at::roll(batch.token_ids, -1);
+  targets.index_fill_(0, torch::tensor(batch.lengths, torch::kInt64).cumsum(0) - 1, data::kNoTarget);
   return language.losses(language.hidden(batch, ctx), targets).sum() / targets.ne(-100).sum();
 }
 

@@ -32,7 +32,7 @@ TEST_CASE("curve: the four files of a sweep") {
   CHECK(contains(svg, "dense 92.25 %"));
   CHECK(contains(svg, ">5.9 % of experts<"));
   CHECK(contains(svg, "time, batch 64"));
-  CHECK(contains(svg, "below the axis: 1 point."));
+  CHECK(contains(svg, "off the axis: 1 point."));
   CHECK(content(dir / "curve.png").substr(1, 3) == "PNG");
   CHECK(contains(csv, "rule,value,floor,metric,low,high,within_noise,score"));
   CHECK(contains(csv, "dynamic_k,0.4,0,accuracy,"));

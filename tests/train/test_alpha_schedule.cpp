@@ -28,22 +28,22 @@ struct SlowModel {
 }  // namespace
 
 TEST_CASE("alpha: fixed schedules") {
-  const train::AlphaSchedule constant(schedule_options("constant"), 100, true);
+  const train::AlphaSchedule constant(schedule_options("constant"), 100, "accuracy");
   CHECK(constant.at(0) == 0.5);
-  const train::AlphaSchedule linear(schedule_options("linear"), 100, true);
+  const train::AlphaSchedule linear(schedule_options("linear"), 100, "accuracy");
   CHECK(linear.at(0) == 0);
   CHECK(linear.at(50) == Approx(0.25));
-  const train::AlphaSchedule warmup(schedule_options("warmup"), 100, true);
+  const train::AlphaSchedule warmup(schedule_options("warmup"), 100, "accuracy");
   CHECK(warmup.at(25) == Approx(0.25));
   CHECK(warmup.at(50) == 0.5);
   CHECK(warmup.at(99) == 0.5);
 }
 
 TEST_CASE("alpha: validations before full alpha are second choice") {
-  const train::AlphaSchedule warmup(schedule_options("warmup"), 100, true);
+  const train::AlphaSchedule warmup(schedule_options("warmup"), 100, "accuracy");
   CHECK(warmup.rank(60, 0.9, 0.80) > warmup.rank(40, 0.5, 0.95));
   CHECK(warmup.rank(80, 0.9, 0.90) > warmup.rank(60, 0.95, 0.80));
-  const train::AlphaSchedule lower(schedule_options("constant"), 100, false);  // a loss
+  const train::AlphaSchedule lower(schedule_options("constant"), 100, "loss");
   CHECK(lower.rank(1, 0, 0.2) > lower.rank(2, 0, 0.3));
 }
 
@@ -54,7 +54,7 @@ TEST_CASE("alpha: auto steers slow models to their target sparsity") {
       options.alpha = 0.1;
       options.target_sparsity = target;
       const int64_t total = 750;
-      train::AlphaSchedule alpha(options, total, true);
+      train::AlphaSchedule alpha(options, total, "accuracy");
       SlowModel model{gain};
       double highest = 0;
       for (int64_t step = 0; step < total; ++step) {
@@ -72,7 +72,7 @@ TEST_CASE("alpha: auto steers slow models to their target sparsity") {
 TEST_CASE("alpha: auto raises while the metric holds and backs off when it falls") {
   auto options = schedule_options("auto");
   options.max_metric_drop = 1.0;
-  train::AlphaSchedule alpha(options, 1000, true);
+  train::AlphaSchedule alpha(options, 1000, "accuracy");
   CHECK(alpha.wants_metric());
   alpha.set_reference(0.90);
   CHECK(alpha.at(0) == 0);
@@ -91,7 +91,7 @@ TEST_CASE("alpha: the state of a steered schedule goes on where it was") {
   for (const bool by_zeros : {true, false}) {
     auto options = schedule_options("auto");
     (by_zeros ? options.target_sparsity : options.max_metric_drop) = by_zeros ? 0.9 : 0.5;
-    train::AlphaSchedule whole(options, 500, true), second(options, 500, true);
+    train::AlphaSchedule whole(options, 500, "accuracy"), second(options, 500, "accuracy");
     whole.set_reference(0.9);
     for (int64_t step = 0; step < 200; step += 5)
       whole.on_zeros(step, 0.5 + 0.001 * static_cast<double>(step));
@@ -102,19 +102,19 @@ TEST_CASE("alpha: the state of a steered schedule goes on where it was") {
       schedule->on_metric(205, 0.8);
     }
     CHECK(whole.at(205) == second.at(205));
-    CHECK(whole.at(205) != train::AlphaSchedule(options, 500, true).at(205));
+    CHECK(whole.at(205) != train::AlphaSchedule(options, 500, "accuracy").at(205));
     CHECK(whole.state() == second.state());
   }
 }
 
 TEST_CASE("alpha: goals and schedule must fit") {
-  CHECK(
-      contains(message_of([] { train::AlphaSchedule(schedule_options("auto"), 10, true); }), "needs a goal"));
+  CHECK(contains(message_of([] { train::AlphaSchedule(schedule_options("auto"), 10, "accuracy"); }),
+                 "needs a goal"));
   auto options = schedule_options("constant");
   options.target_sparsity = 0.9;
-  CHECK(contains(message_of([&] { train::AlphaSchedule(options, 10, true); }), "target_sparsity"));
+  CHECK(contains(message_of([&] { train::AlphaSchedule(options, 10, "accuracy"); }), "target_sparsity"));
   options = schedule_options("auto");
   options.target_sparsity = 0.9;
   options.max_metric_drop = 1;
-  CHECK(contains(message_of([&] { train::AlphaSchedule(options, 10, true); }), "by one of them"));
+  CHECK(contains(message_of([&] { train::AlphaSchedule(options, 10, "accuracy"); }), "by one of them"));
 }

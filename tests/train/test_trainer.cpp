@@ -216,7 +216,7 @@ TEST_CASE("trainer: a stopped run goes on to the same bytes, dropout and metrics
   for (bool done = false; !done;) {
     // A stop at some moment or other, later each time, so that every part gets further than the one before.
     std::thread stopper([&] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(60 * (stops + 1)));
+      std::this_thread::sleep_for(std::chrono::milliseconds(10 * (stops + 1)));
       request_stop();
     });
     try {

@@ -51,11 +51,23 @@ inline const std::vector<Choice> kRouterLosses = {
 inline const std::vector<Choice> kTasks = {
     {"classification", "one class per example"},
     {"regression", "one number per example"},
+    {"language_modeling", "the next token of running text, by a language model"},
+    {"multiple_choice", "the likeliest of several answers, by a language model"},
+};
+
+inline const std::vector<Choice> kDataFormats = {
+    {"auto", "by the file's ending"},
+    {"csv", "comma-separated (or by separator)"},
+    {"tsv", "tab-separated"},
+    {"jsonl", "one JSON object per line"},
+    {"text", "running text (language_modeling)"},
 };
 
 inline const std::vector<Choice> kMetrics = {
     {"auto", "the task's first: accuracy, pearson or perplexity"},
     {"accuracy", "share of right labels"},
+    {"accuracy_norm",
+     "accuracy with each answer's log-likelihood divided by its characters (multiple_choice)"},
     {"top5_accuracy", "share of labels among the five likeliest classes"},
     {"macro_f1", "mean F1 over the classes"},
     {"mcc", "Matthews correlation coefficient (CoLA)"},
@@ -74,6 +86,7 @@ inline const std::vector<TaskMetrics> kTaskMetrics = {
     {"classification", {"accuracy", "top5_accuracy", "macro_f1", "mcc", "loss"}},
     {"regression", {"pearson", "loss"}},
     {"language_modeling", {"perplexity", "bits_per_byte", "loss"}},
+    {"multiple_choice", {"accuracy", "accuracy_norm", "loss"}},
 };
 
 inline const std::vector<Choice> kOptimizers = {{"adamw", "decoupled weight decay"},

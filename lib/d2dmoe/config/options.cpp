@@ -41,21 +41,45 @@ void ImageOptions::describe(Fields& f) {
       .range(0, 100);
 }
 
+void DocumentOptions::describe(Fields& f) {
+  f.add("delimiter", delimiter,
+        "Plain text: what stands between two documents (\"<|endoftext|>\"); empty = each file is one "
+        "document.");
+  f.add("separator", separator,
+        "Token that parts documents: \"auto\" = the tokenizer's begin token before each where it adds one, "
+        "else its end token behind each; a token of the vocabulary, put behind each; empty = none.");
+  f.add("stride", stride,
+        "Validation and test: tokens by which a window of max_length moves on; only tokens that no window "
+        "before it had count. 0 = max_length.")
+      .range(0, kBatch);
+  f.add("cache_dir", cache_dir,
+        "Where token files are kept, one folder per tokenizer and text; empty = <output_dir>/tokens.");
+}
+
+void ChoiceOptions::describe(Fields& f) {
+  f.add("context", context,
+        "Template of what stands before an answer; {key} is the line's value of that key.");
+  f.add("answers", answers,
+        "Templates of the answers, in the order of data.label's numbers; a key that holds a list gives one "
+        "answer per item. [\" no\", \" yes\"] asks for yes or no.");
+  f.add("delimiter", delimiter, "What stands between context and answer.");
+  f.add("shots", shots, "Answered questions of the training split put before each question.").range(0, 1000);
+  f.add("shot_separator", shot_separator, "What stands between two of them.");
+}
+
 void DataOptions::describe(Fields& f) {
-  f.add("train", train, "File with the training split.");
+  f.add("train", train, "File with the training split; running text: a file or a folder of them.");
   f.add("validation", validation, "File with the validation split; empty = validation_share of train.");
   f.add("test", test, "File with the test split; empty = none.");
-  f.add("format", format, "Format of the files.")
-      .one_of({{"auto", "by the file's ending"},
-               {"csv", "comma-separated (or by separator)"},
-               {"tsv", "tab-separated"},
-               {"jsonl", "one JSON object per line"}});
+  f.add("format", format, "Format of the files.").one_of(kDataFormats);
   f.add("separator", separator, "Column separator, one ASCII character; empty = by the format.");
   f.add("header", header, "Whether the first line of a CSV or TSV file names the columns.");
   f.add("quoting", quoting, "Whether \" quotes fields (RFC 4180); false: it is a character like any other.");
   f.add("text", text, "Column of the text: its name, or its number from 0 in a file without header.");
   f.add("text_pair", text_pair, "Column of a second text; empty = none.");
-  f.add("label", label, "Column of the label: a name or id of a class, a number for regression.");
+  f.add("label", label,
+        "Column of the label: a name or id of a class, a number for regression, the right answer's number or "
+        "text for multiple_choice.");
   f.add("task", task, "What is learned.").one_of(kTasks);
   f.add("label_names", label_names,
         "Class names in the order of their ids; empty = from the model's id2label or the training data, "
@@ -65,10 +89,13 @@ void DataOptions::describe(Fields& f) {
       .above(0)
       .below(1);
   f.add("max_length", max_length,
-        "Longest sequence in tokens, special tokens included; longer texts are cut.")
+        "Longest sequence in tokens, special tokens included; longer texts are cut. Running text: the length "
+        "of a block.")
       .range(1, kBatch);
   f.add("limit", limit, "Use only the first N rows of each split, of images N from all over it; 0 = all.")
       .range(0, 1e12);
+  f.object("documents", documents, "language_modeling: running text.");
+  f.object("choices", choices, "multiple_choice: questions and answers.");
   f.object(
       "images", images,
       "How images are read and changed at random in training (library only: no stage reads images yet).");
@@ -224,6 +251,11 @@ void SweepOptions::describe(Fields& f) {
       .range(1, kMany);
   f.add("batch_size", batch_size, "Sentences per batch of the evaluation.").range(1, kBatch);
   f.add("bootstrap", bootstrap, "Resamples behind the 95 % confidence interval; 0 = no interval.")
+      .range(0, kBatch);
+  f.add("decode_tokens", decode_tokens,
+        "Language models: tokens that are timed one by one behind a prompt, per point; 0 = no such timing "
+        "(nor "
+        "without time_batches).")
       .range(0, kBatch);
 }
 

@@ -33,10 +33,30 @@ struct ImageOptions {
   void describe(Fields& f);
 };
 
-/// Labelled texts or images.
+/// Running text, for language modelling: how documents are told apart and how they become token blocks.
+struct DocumentOptions {
+  std::string delimiter;           ///< plain text: what stands between two documents; empty = a file is one
+  std::string separator = "auto";  ///< token between documents; "auto" = the tokenizer's; empty = none
+  int64_t stride = 0;              ///< validation, test: tokens that a window moves on; 0 = its length
+  std::string cache_dir;           ///< of the token files; empty = <output_dir>/tokens
+  void describe(Fields& f);
+};
+
+/// Questions with several answers, of which a language model finds one likelier than the others. Templates
+/// hold the keys of a JSON line in braces: "{question}\nAnswer:".
+struct ChoiceOptions {
+  std::string context = "{question}";                ///< template of what stands before an answer
+  std::vector<std::string> answers = {"{choices}"};  ///< templates; a key of a list is one answer per item
+  std::string delimiter = " ";                       ///< between context and answer
+  int64_t shots = 0;                                 ///< answered questions of train put before each
+  std::string shot_separator = "\n\n";
+  void describe(Fields& f);
+};
+
+/// Labelled texts or images, or running text.
 struct DataOptions {
-  std::string train, validation, test;  ///< files; empty = none
-  std::string format = "auto";          ///< csv, tsv, jsonl; auto = by the file's ending
+  std::string train, validation, test;  ///< files, or folders of them; empty = none
+  std::string format = "auto";          ///< a name of kDataFormats
   std::string separator;                ///< one character; empty = by the format
   bool header = true;
   bool quoting = true;        ///< RFC 4180 quotes; false: a quote is a character like any other
@@ -47,9 +67,11 @@ struct DataOptions {
   std::vector<std::string>
       label_names;                ///< order of the class ids; empty = from the data (or the model's id2label)
   double validation_share = 0.1;  ///< taken from train when no validation file is given
-  int64_t max_length = 128;
+  int64_t max_length = 128;       ///< tokens of a text, of a block of running text
   int64_t limit = 0;  ///< use only the first N rows of each split (images: N from all over it); 0 = all
   ImageOptions images;
+  DocumentOptions documents;
+  ChoiceOptions choices;
   void describe(Fields& f);
 };
 
@@ -169,7 +191,8 @@ struct SweepOptions {
   double time_seconds = 2;                         ///< per point and batch size
   int64_t time_runs = 50;                          ///< per point and batch size, whichever is reached first
   int64_t batch_size = 64;
-  int64_t bootstrap = 1000;  ///< resamples of the confidence interval
+  int64_t bootstrap = 1000;    ///< resamples of the confidence interval
+  int64_t decode_tokens = 64;  ///< language models: tokens timed one by one behind a prompt; 0 = no timing
   void describe(Fields& f);
 };
 

@@ -17,7 +17,7 @@ int64_t Batch::padded_tokens() const {
 
 Batch Batch::to(torch::Device device) const {
   Batch out = *this;
-  for (auto* tensor : {&out.token_ids, &out.type_ids, &out.positions, &out.pixels, &out.labels})
+  for (auto* tensor : {&out.token_ids, &out.type_ids, &out.positions, &out.targets, &out.pixels, &out.labels})
     if (tensor->defined()) *tensor = tensor->to(device);
   return out;
 }

@@ -8,11 +8,14 @@
 namespace d2dmoe::data {
 
 Task parse_task(std::string_view name) {
-  for (const Task task : {Task::classification, Task::regression, Task::language_modeling}) {
+  for (const Task task :
+       {Task::classification, Task::regression, Task::language_modeling, Task::multiple_choice}) {
     if (name == task_name(task)) return task;
   }
   throw UsageError(
-      format("[data] 'data.task': got '{}', must be classification, regression or language_modeling", name));
+      format("[data] 'data.task': got '{}', must be classification, regression, language_modeling or "
+             "multiple_choice",
+             name));
 }
 
 std::string task_name(Task task) {
@@ -23,6 +26,8 @@ std::string task_name(Task task) {
       return "regression";
     case Task::language_modeling:
       return "language_modeling";
+    case Task::multiple_choice:
+      return "multiple_choice";
   }
   return "";
 }
@@ -45,8 +50,25 @@ double Dataset::label(int64_t row) const {
   return source_->label(at(row));
 }
 
+int64_t Dataset::counted(int64_t row) const {
+  return source_->counted(at(row));
+}
+
+int64_t Dataset::counted(const std::vector<int64_t>& rows) const {
+  return std::accumulate(rows.begin(), rows.end(), int64_t{0},
+                         [&](int64_t sum, int64_t row) { return sum + counted(row); });
+}
+
 int64_t Dataset::bytes(int64_t row) const {
   return source_->bytes(at(row));
+}
+
+int64_t Dataset::group(int64_t row) const {
+  return source_->group(at(row));
+}
+
+int64_t Dataset::characters(int64_t row) const {
+  return source_->characters(at(row));
 }
 
 int64_t Dataset::tokens() const {
@@ -70,6 +92,12 @@ Dataset Dataset::first(int64_t count) const {
   Dataset out = *this;
   out.rows_.resize(static_cast<size_t>(std::clamp<int64_t>(count, 0, size())));
   return out;
+}
+
+Dataset Dataset::first_tokens(int64_t tokens) const {
+  int64_t count = 0, sum = 0;
+  while (count < size() && (count == 0 || sum + length(count) <= tokens)) sum += length(count++);
+  return first(count);
 }
 
 Batch Dataset::collate(const std::vector<int64_t>& rows, std::optional<uint64_t> augment) const {

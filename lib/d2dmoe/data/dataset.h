@@ -23,12 +23,18 @@ class Dataset {
   int64_t length(int64_t row) const;  ///< token rows
   /// Class id or regression target; NaN when unknown.
   double label(int64_t row) const;
-  int64_t bytes(int64_t row) const;  ///< language_modeling: see Source::bytes
-  int64_t tokens() const;            ///< of all examples
+  int64_t counted(int64_t row) const;                       ///< see Source::counted
+  int64_t counted(const std::vector<int64_t>& rows) const;  ///< in all
+  int64_t bytes(int64_t row) const;                         ///< language_modeling: see Source::bytes
+  int64_t group(int64_t row) const;                         ///< multiple_choice: see Source::group
+  int64_t characters(int64_t row) const;                    ///< multiple_choice: see Source::characters
+  int64_t tokens() const;                                   ///< of all examples
   int64_t tokens(const std::vector<int64_t>& rows) const;
 
   Dataset pick(const std::vector<int64_t>& rows) const;
   Dataset first(int64_t count) const;  ///< the first `count`, or all when there are fewer
+  /// The first examples that have at most so many token rows together; one at least.
+  Dataset first_tokens(int64_t tokens) const;
 
   /// One padding-free batch; Batch::rows are rows of this data set.
   /// @param augment  seed of random changes to the examples (training); nullopt = none

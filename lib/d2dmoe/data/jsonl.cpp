@@ -43,6 +43,18 @@ std::string value_of(const Json& object, const Column& column, const std::string
 
 }  // namespace
 
+Json parse_jsonl_object(std::string_view line, const std::string& place) {
+  Json object = parse_line(line, place);
+  D2D_CHECK(object.is_object(),
+            "[data] '{}': the line is {}, must be a JSON object. Hint: JSONL has one object per line", place,
+            io::printable(object.dump(), 60));
+  return object;
+}
+
+std::string parse_jsonl_line(std::string_view line, const std::string& place, const Column& column) {
+  return value_of(parse_jsonl_object(line, place), column, place);
+}
+
 Table parse_jsonl(std::string_view text, const std::string& origin, const TableOptions& options,
                   const std::vector<Column>& columns) {
   Table table{origin, {}, {}};
@@ -53,10 +65,7 @@ Table parse_jsonl(std::string_view text, const std::string& origin, const TableO
     start = end + 1;
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
     const std::string place = format("{}:{}", origin, number);
-    const Json object = parse_line(line, place);
-    D2D_CHECK(object.is_object(),
-              "[data] '{}': the line is {}, must be a JSON object. Hint: JSONL has one object per line",
-              place, io::printable(object.dump(), 60));
+    const Json object = parse_jsonl_object(line, place);
     std::vector<std::string>& row = table.rows.emplace_back();
     for (const Column& column : columns) row.push_back(value_of(object, column, place));
     table.lines.push_back(number);

@@ -21,6 +21,11 @@ class Source {
   virtual int64_t length(int64_t row) const = 0;
   /// Class id or regression target; NaN when unknown or where the task has none.
   virtual double label(int64_t /*row*/) const { return std::numeric_limits<double>::quiet_NaN(); }
+  /// What an example adds to a mean loss: 1, or its counted tokens.
+  virtual int64_t counted(int64_t /*row*/) const { return 1; }
+  /// multiple_choice: the question that an example is an answer to, and the characters of the answer.
+  virtual int64_t group(int64_t row) const { return row; }
+  virtual int64_t characters(int64_t /*row*/) const { return 0; }
   /// language_modeling: bytes of text that the counted tokens of an example stand for.
   virtual int64_t bytes(int64_t /*row*/) const { return 0; }
   /// One padding-free batch. @param rows     each 0 … size() - 1

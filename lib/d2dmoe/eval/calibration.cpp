@@ -4,6 +4,7 @@
 #include <cmath>
 #include <list>
 
+#include "d2dmoe/config/metric_units.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/core/progress.h"
@@ -65,8 +66,7 @@ class Calibrator {
     const auto measured = measure(validation_, c.setting);
     c.score = metric(options_.metric, measured.predictions);
     c.flops_share = measured.cost.flops_share;
-    const double sign = higher_is_better(options_.metric) ? 1 : -1;
-    c.drop = 100 * sign * (options_.dense_score - c.score);
+    c.drop = config::points_worse(options_.metric, options_.dense_score, c.score);
     log::info("calibration: FLOPs {:.1f} % of dense, {} {:.4f} ({:+.2f} points) on validation data",
               100 * c.flops_share, options_.metric, c.score, 0 - c.drop);
     return tried_.emplace_back(std::move(c));
@@ -142,8 +142,8 @@ class Calibrator {
         auto setting = reference;
         setting[name] = selection;
         const auto measured = measure(sample, setting);
-        candidates.push_back({selection, site_cost(measured.cost, s),
-                              damage(dense.predictions.logits, measured.predictions.logits)});
+        candidates.push_back(
+            {selection, site_cost(measured.cost, s), damage(dense.predictions, measured.predictions)});
       }
       site_costs += candidates.front().cost;
       hulls.push_back(convex_hull(std::move(candidates)));
@@ -194,12 +194,20 @@ class Calibrator {
     return flops / cost.dense_flops_per_token;
   }
 
-  double damage(const torch::Tensor& reference, const torch::Tensor& logits) const {
-    if (validation_.task() == data::Task::regression)
-      return (reference - logits).square().mean().item<double>();
-    const auto log_p = reference.to(torch::kFloat64).log_softmax(1),
-               log_q = logits.to(torch::kFloat64).log_softmax(1);
-    return (log_p.exp() * (log_p - log_q)).sum(1).mean().item<double>();
+  double damage(const Predictions& reference, const Predictions& measured) const {
+    switch (validation_.task()) {
+      case data::Task::regression:
+        return (reference.logits - measured.logits).square().mean().item<double>();
+      case data::Task::language_modeling:  // of each window's loss, in either direction
+        return ((reference.losses - measured.losses).abs().sum() / reference.counts.sum()).item<double>();
+      case data::Task::classification:
+      case data::Task::multiple_choice:
+        break;
+    }
+    const auto log_p = reference.logits.to(torch::kFloat64).log_softmax(1),
+               log_q = measured.logits.to(torch::kFloat64).log_softmax(1);
+    // A question with fewer answers than others has no term for what it lacks.
+    return (log_p.exp() * (log_p - log_q)).nan_to_num(0).sum(1).mean().item<double>();
   }
 
   data::Dataset draw_sample() const {

@@ -14,7 +14,7 @@ struct CalibrationOptions {
   std::string rule = "dynamic_k";
   std::vector<double> floors = {0};  ///< candidates
   std::optional<double> budget;      ///< FLOPs at most this share of the dense model's
-  std::optional<double> max_drop;    ///< points (0.01) of the metric at most below `dense_score`
+  std::optional<double> max_drop;  ///< at most so many points worse than `dense_score` (config::points_worse)
   std::string metric = "accuracy";
   double dense_score = 0;          ///< the dense baseline's metric on the same validation data
   int64_t steps = 6;               ///< values tried per site and floor
@@ -34,11 +34,12 @@ struct Calibration {
 
 /// Chooses a selection per site on held-out data.
 ///
-/// Every site's damage (KL of the predicted classes from the all-experts model, or squared difference for
-/// regression) is measured alone at a few values of the rule and of the floor, which gives a convex curve of
-/// damage over cost per site; the curves' segments in the order of damage per FLOP saved are the Lagrangian
-/// path from all experts to the fewest. The point of the path is then found by measuring the whole model on
-/// the whole validation data, so that the budget or the bound really holds there.
+/// Every site's damage (KL of the predicted classes from the all-experts model, squared difference for
+/// regression, change of the windows' loss for language modelling) is measured alone at a few values of the
+/// rule and of the floor, which gives a convex curve of damage over cost per site; the curves' segments in
+/// the order of damage per FLOP saved are the Lagrangian path from all experts to the fewest. The point of
+/// the path is then found by measuring the whole model on the whole validation data, so that the budget or
+/// the bound really holds there.
 /// @param validation  data that was not trained on and is not the data reported on
 /// @throws UsageError  not exactly one of budget and max_drop; a budget below the cheapest setting, or a
 /// bound that even the

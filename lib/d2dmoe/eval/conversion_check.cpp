@@ -59,7 +59,8 @@ ConversionError conversion_error(models::Model& model, const data::Dataset& data
                                  torch::Device device) {
   const torch::NoGradGuard no_grad;
   const EvaluationMode mode(model);
-  std::vector<int64_t> rows(static_cast<size_t>(std::min(dataset.size(), sentences)));
+  constexpr int64_t kTokens = 1024;  // a language model has V logits for each
+  std::vector<int64_t> rows(static_cast<size_t>(dataset.first(sentences).first_tokens(kTokens).size()));
   std::iota(rows.begin(), rows.end(), 0);
   const auto batch = dataset.collate(rows).to(device);
   torch::Tensor dense, experts, all;

@@ -115,7 +115,7 @@ Cost CostLedger::result() const {
   cost.padded_tokens = static_cast<int64_t>(padded_tokens_);
   cost.sequences = static_cast<int64_t>(sequences_);
   cost.batches = static_cast<int64_t>(batches_);
-  double bytes = 0, dense_bytes = 0, sequence_bytes = 0;
+  double bytes = 0, dense_bytes = 0, sequence_bytes = 0, token_bytes = 0;  // token_bytes: of one token
 
   for (size_t i = 0; i < parts_.size(); ++i) {
     const auto& part = parts_[i];
@@ -128,6 +128,7 @@ Cost CostLedger::result() const {
     bytes += part.weight_elements * element_bytes_ * batches_;
     dense_bytes += part.weight_elements * element_bytes_ * batches_;
     sequence_bytes += part.weight_elements * element_bytes_ * sequences_;
+    token_bytes += part.weight_elements * element_bytes_;
   }
 
   const double padding = padded_tokens_ / tokens_;
@@ -139,6 +140,7 @@ Cost CostLedger::result() const {
     dense_bytes += s.dense_bytes * batches_;
     bytes += s.always_bytes * batches_ + s.expert_bytes * s.batch_unions;
     sequence_bytes += s.always_bytes * sequences_ + s.expert_bytes * s.sequence_unions;
+    token_bytes += s.always_bytes + s.expert_bytes * s.chosen / tokens_;
     if (s.experts == 0) {
       add("", s.dense_flops, s.dense_flops * padding, s.dense_flops, true);
       add(" activation", s.dense_apart, s.dense_apart * padding, s.dense_apart, false);
@@ -191,6 +193,7 @@ Cost CostLedger::result() const {
   cost.dense_weight_bytes = dense_bytes / batches_;
   cost.weight_bytes_share = bytes / dense_bytes;
   cost.weight_bytes_share_single = sequence_bytes / (dense_bytes / batches_ * sequences_);
+  cost.weight_bytes_share_token = token_bytes / (dense_bytes / batches_);
   return cost;
 }
 

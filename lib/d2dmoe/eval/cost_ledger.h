@@ -52,6 +52,7 @@ struct Cost {
          dense_weight_bytes = 0;  ///< read per batch: always-read weights + experts that a row chose
   double weight_bytes_share = 1;
   double weight_bytes_share_single = 1;  ///< the same, had every sequence been a batch of its own
+  double weight_bytes_share_token = 1;   ///< the same, had every token been one: decoding one by one
   std::vector<PartCost> parts;
   std::vector<SiteCost> sites;  ///< converted sites only
 

@@ -30,8 +30,10 @@ class EvaluationMode {
 /// What a model says about a data set, in the order of its examples.
 struct Predictions {
   data::Task task = data::Task::classification;
-  torch::Tensor logits;  ///< [n, C] float32 cpu; undefined for language_modeling
-  torch::Tensor labels;  ///< [n] float64 cpu; NaN where unknown
+  torch::Tensor logits;      ///< [n, C] float32 cpu; undefined for language_modeling; multiple_choice: the
+                             ///< answers' log-likelihoods, -inf beyond a question's last
+  torch::Tensor normalized;  ///< multiple_choice: [n, C], each divided by its answer's characters
+  torch::Tensor labels;      ///< [n] float64 cpu; NaN where unknown
   torch::Tensor losses;  ///< [n] float64 cpu: each example's task loss (language_modeling: summed over its
                          ///< counted tokens); undefined when a label is unknown
   torch::Tensor counts;  ///< language_modeling: [n] float64, counted tokens
@@ -59,7 +61,7 @@ struct EvaluateOptions {
 torch::Tensor task_losses(const torch::Tensor& logits, const torch::Tensor& labels, data::Task task);
 
 /// Runs the model in evaluation mode (its own mode comes back afterwards) without gradients, batches sorted
-/// by length.
+/// by length. multiple_choice: examples of the predictions are the questions whose answers are all there.
 /// @throws Error  no examples; the head does not fit the task or the labels
 Predictions evaluate(models::Model& model, const data::Dataset& dataset, const EvaluateOptions& options);
 

@@ -20,7 +20,6 @@ using Sampled = std::function<double(std::span<const int64_t> rows)>;
 
 struct Metric {
   std::string name;
-  bool higher_is_better;
   std::function<Sampled(const Predictions&)> prepare;
 };
 
@@ -133,23 +132,26 @@ Sampled ratio_of(const torch::Tensor& above, const torch::Tensor& below) {
 
 const std::vector<Metric>& registry() {
   static const std::vector<Metric> metrics = {
-      {"accuracy", true,
+      {"accuracy",
        [](const Predictions& p) {
          return mean_of(to_vector(predicted_classes(p).eq(p.labels.to(torch::kInt64))));
        }},
-      {"macro_f1", true, [](const Predictions& p) { return of_class_counts(p, macro_f1); }},
-      {"mcc", true, [](const Predictions& p) { return of_class_counts(p, mcc); }},
-      {"pearson", true, pearson},
-      {"top5_accuracy", true, top5_accuracy},
-      {"perplexity", false,
+      {"accuracy_norm",
+       [](const Predictions& p) {
+         return mean_of(to_vector(p.normalized.argmax(1).eq(p.labels.to(torch::kInt64))));
+       }},
+      {"macro_f1", [](const Predictions& p) { return of_class_counts(p, macro_f1); }},
+      {"mcc", [](const Predictions& p) { return of_class_counts(p, mcc); }},
+      {"pearson", pearson},
+      {"top5_accuracy", top5_accuracy},
+      {"perplexity",
        [](const Predictions& p) {
          return [loss = ratio_of(p.losses, p.counts)](std::span<const int64_t> rows) {
            return std::exp(loss(rows));
          };
        }},
-      {"bits_per_byte", false,
-       [](const Predictions& p) { return ratio_of(p.losses / std::log(2.0), p.bytes); }},
-      {"loss", false,
+      {"bits_per_byte", [](const Predictions& p) { return ratio_of(p.losses / std::log(2.0), p.bytes); }},
+      {"loss",
        [](const Predictions& p) {
          return p.counts.defined() ? ratio_of(p.losses, p.counts) : mean_of(to_vector(p.losses));
        }},
@@ -209,10 +211,6 @@ std::string resolve_metric(const std::string& name, data::Task task) {
 
 double metric(const std::string& name, const Predictions& predictions) {
   return prepared(name, predictions)(every_row(predictions));
-}
-
-bool higher_is_better(const std::string& name) {
-  return find(name).higher_is_better;
 }
 
 Interval bootstrap(const std::string& name, const Predictions& predictions, int64_t resamples,

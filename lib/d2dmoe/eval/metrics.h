@@ -18,7 +18,6 @@ std::string resolve_metric(const std::string& name, data::Task task);
 /// side)
 /// @throws UsageError  no such metric (names the nearest), or it does not fit the task of the predictions
 double metric(const std::string& name, const Predictions& predictions);
-bool higher_is_better(const std::string& name);
 
 struct Interval {
   double low = 0, high = 0;

@@ -44,7 +44,7 @@ ScoreSample::ScoreSample(models::Model& model, const data::Dataset& dataset, boo
     const auto batch = dataset.collate(rows).to(device);
     nn::ForwardContext context(batch);
     context.observers.push_back(&collector);
-    model.forward(batch, context);
+    models::run_layers(model, batch, context);
     seen += batch.tokens();
     if (seen >= tokens) break;
   }

@@ -3,34 +3,10 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/evaluate.h"
-#include "d2dmoe/eval/setting.h"
+#include "d2dmoe/eval/row_shares.h"
 
 namespace d2dmoe::eval {
 namespace {
-
-/// Share of the experts that each token row of the running batch executed.
-class RowShares : public nn::Observer {
- public:
-  explicit RowShares(models::Model& model) {
-    for (const auto& site : converted_sites(model)) {
-      width_.resize(static_cast<size_t>(site.id.index) + 1);
-      width_.back() = static_cast<double>(site.layer->weights().hidden());
-    }
-    for (const double width : width_) total_ += width;
-  }
-  bool any() const { return total_ > 0; }
-  void begin(int64_t rows) { sum_ = torch::zeros({rows}, torch::kFloat64); }
-  void on_routing(const nn::SiteId& site, const torch::Tensor&, const torch::Tensor& mask, bool) override {
-    sum_ +=
-        mask.to(torch::kCPU, torch::kFloat64).mean(1) * (width_.at(static_cast<size_t>(site.index)) / total_);
-  }
-  const torch::Tensor& rows() const { return sum_; }  // [N] float64
-
- private:
-  std::vector<double> width_;  // by site index
-  double total_ = 0;
-  torch::Tensor sum_;
-};
 
 void fill_label(TextPrediction& out, const torch::Tensor& logits, const std::vector<std::string>& names) {
   for (int64_t i = 0; i < logits.size(0); ++i) out.logits.push_back(logits[i].item<double>());

@@ -1,6 +1,8 @@
 #include "d2dmoe/eval/sweep.h"
 
+#include "d2dmoe/config/metric_units.h"
 #include "d2dmoe/core/format.h"
+#include "d2dmoe/eval/decode_timing.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/eval/timing.h"
 
@@ -17,11 +19,6 @@ Json interval_json(const Interval& interval) {
 void drop_intervals_without_resamples(Json& point, int64_t resamples) {
   if (resamples > 0) return;
   for (const char* key : {"interval", "difference_interval", "within_noise"}) point.erase(key);
-}
-
-/// "92.15 %" for metrics between -1 and 1, "0.2134" for a loss.
-std::string value_text(const std::string& metric, double value) {
-  return metric == "loss" ? format("{:.4f}", value) : format("{:.2f}", 100 * value);
 }
 
 std::string label_of(const Json& point) {
@@ -97,6 +94,7 @@ Json Sweep::measure(const Setting& setting, bool timed) const {
                 {"cls8", cost.cls8},
                 {"weight_bytes_share", cost.weight_bytes_share},
                 {"weight_bytes_share_single", cost.weight_bytes_share_single},
+                {"weight_bytes_share_token", cost.weight_bytes_share_token},
                 {"empty_rows_share", cost.empty_rows_share},
                 {"time", Json::array()},
                 {"expert_use", Json::object()}};
@@ -116,17 +114,23 @@ Json Sweep::measure(const Setting& setting, bool timed) const {
       point["time"].push_back(t.to_json());
     }
   }
+  if (timed && setup_.options.decode_tokens > 0 && setup_.data.task() == data::Task::language_modeling &&
+      !setup_.options.time_batches.empty()) {
+    DecodeTimingOptions decoding;
+    decoding.tokens = setup_.options.decode_tokens;
+    decoding.device = setup_.device;
+    point["decode"] = compare_decoding(setup_.dense, setup_.routed, setup_.data, decoding).to_json();
+  }
   return point;
 }
 
 std::string point_line(const Json& point) {
   const auto name = point.at("metric").get<std::string>();
-  auto text = format("{:<18} {} {}{}", label_of(point), name,
-                     value_text(name, point.at("score").get<double>()), name == "loss" ? "" : " %");
+  auto text = format("{:<18} {} {}", label_of(point), name,
+                     config::metric_text(name, point.at("score").get<double>()));
   if (const auto interval = point.find("interval"); interval != point.end()) {
-    text += format(" [{}, {}]{}", value_text(name, interval->at(0).get<double>()),
-                   value_text(name, interval->at(1).get<double>()),
-                   point.value("within_noise", false) ? " = dense" : "");
+    const auto bound = [&](int i) { return config::metric_text(name, interval->at(i).get<double>(), false); };
+    text += format(" [{}, {}]{}", bound(0), bound(1), point.value("within_noise", false) ? " = dense" : "");
   }
   text += format("  experts {:.1f} %  FLOPs {:.1f} %", 100 * point.value("executed_share", 1.0),
                  100 * point.value("flops_share", 1.0));
@@ -134,6 +138,10 @@ std::string point_line(const Json& point) {
   text += "  time";
   for (const auto& t : point.at("time")) {
     text += format("  x{:.2f} at {}", t.at("ratio").get<double>(), t.at("batch").get<int64_t>());
+  }
+  if (const auto decode = point.find("decode"); decode != point.end()) {
+    text += format("  decode x{:.2f} (weights read x{:.2f})", decode->at("ratio").get<double>(),
+                   point.value("weight_bytes_share_token", 1.0));
   }
   return text;
 }

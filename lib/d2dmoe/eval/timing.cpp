@@ -20,10 +20,11 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// One forward pass; the logits are ready when it returns.
+/// One forward pass; the logits (language models: the losses, which need them all) are ready when it returns.
 torch::Tensor run(models::Model& model, const data::Batch& batch) {
   nn::ForwardContext context(batch);
-  auto logits = model.forward(batch, context);
+  auto* lm = batch.targets.defined() ? model.language_model() : nullptr;
+  auto logits = lm ? lm->losses(lm->hidden(batch, context), batch.targets) : model.forward(batch, context);
   if (logits.is_cuda()) torch::cuda::synchronize(logits.device().index());
   return logits;
 }

@@ -165,4 +165,12 @@ void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
   }
 }
 
+std::string tokenizer_hash(const fs::path& dir) {
+  std::string list;
+  for (const char* name : kTokenizerFiles) {
+    if (fs::exists(dir / name)) list += format("{}  {}\n", sha256_file(dir / name), name);
+  }
+  return sha256(list);
+}
+
 }  // namespace d2dmoe::io

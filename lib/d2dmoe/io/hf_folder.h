@@ -54,4 +54,7 @@ class HfFolder {
 /// processor (preprocessor_config.json) of one model folder to another.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
+/// SHA-256 over those files of a model folder.
+std::string tokenizer_hash(const std::filesystem::path& dir);
+
 }  // namespace d2dmoe::io

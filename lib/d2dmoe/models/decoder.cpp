@@ -10,6 +10,7 @@
 #include "d2dmoe/nn/dropout.h"
 #include "d2dmoe/nn/kv_cache.h"
 #include "d2dmoe/nn/linear_cross_entropy.h"
+#include "d2dmoe/nn/linear_distillation.h"
 
 namespace d2dmoe::models {
 namespace {
@@ -127,6 +128,16 @@ torch::Tensor Decoder::losses(const torch::Tensor& hidden, const torch::Tensor& 
                               double label_smoothing) const {
   return nn::linear_cross_entropy(hidden, head_weight(), targets,
                                   {.softcap = spec_.final_softcap, .label_smoothing = label_smoothing});
+}
+
+torch::Tensor Decoder::distillation(const torch::Tensor& hidden, const LanguageModel& teacher,
+                                    const torch::Tensor& teacher_hidden, const torch::Tensor& row_weights,
+                                    double temperature) const {
+  const auto teacher_logits = [&](int64_t from, int64_t rows) {
+    return teacher.logits(teacher_hidden.narrow(0, from, rows));
+  };
+  return nn::linear_distillation(hidden, head_weight(), teacher_logits, row_weights,
+                                 {.temperature = temperature, .softcap = spec_.final_softcap});
 }
 
 torch::Tensor Decoder::forward(const data::Batch& batch, nn::ForwardContext& ctx) {

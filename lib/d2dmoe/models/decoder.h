@@ -46,6 +46,9 @@ class Decoder : public Model, public LanguageModel {
   torch::Tensor logits(const torch::Tensor& hidden) const override;
   torch::Tensor losses(const torch::Tensor& hidden, const torch::Tensor& targets,
                        double label_smoothing) const override;
+  torch::Tensor distillation(const torch::Tensor& hidden, const LanguageModel& teacher,
+                             const torch::Tensor& teacher_hidden, const torch::Tensor& row_weights,
+                             double temperature) const override;
   nn::KvCache make_cache(int64_t sequences, int64_t capacity) const override;
   int64_t vocab() const override { return spec_.vocab; }
 

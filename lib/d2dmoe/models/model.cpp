@@ -1,6 +1,6 @@
 #include "d2dmoe/models/model.h"
 
-#include <ATen/Functions.h>
+#include <algorithm>
 
 namespace d2dmoe::models {
 
@@ -10,10 +10,12 @@ double CostPart::pairs(double length) const {
   return reach * (reach + 1) / 2 + (length - reach) * reach;
 }
 
-torch::Tensor next_tokens(const data::Batch& batch) {
-  auto next = at::roll(batch.token_ids, -1);
-  const auto lengths = torch::tensor(batch.lengths, torch::kInt64).to(next.device());
-  return next.index_fill_(0, lengths.cumsum(0) - 1, -100);
+void run_layers(Model& model, const data::Batch& batch, nn::ForwardContext& ctx) {
+  if (auto* lm = model.language_model()) {
+    lm->hidden(batch, ctx);
+  } else {
+    model.forward(batch, ctx);
+  }
 }
 
 }  // namespace d2dmoe::models

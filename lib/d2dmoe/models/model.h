@@ -104,15 +104,21 @@ class LanguageModel {
   /// @return         [M] float32, in nats
   virtual torch::Tensor losses(const torch::Tensor& hidden, const torch::Tensor& targets,
                                double label_smoothing = 0) const = 0;
+  /// Distillation from a teacher of the same vocabulary: see nn::linear_distillation.
+  /// @param hidden          [M, D] of this model
+  /// @param teacher_hidden  [M, D'] of the teacher, the same rows
+  /// @param row_weights     [M] float32
+  /// @return                scalar float32
+  virtual torch::Tensor distillation(const torch::Tensor& hidden, const LanguageModel& teacher,
+                                     const torch::Tensor& teacher_hidden, const torch::Tensor& row_weights,
+                                     double temperature) const = 0;
   /// An empty cache for `sequences` sequences of up to `capacity` tokens, of the model's dtype and device.
   virtual nn::KvCache make_cache(int64_t sequences, int64_t capacity) const = 0;
   virtual int64_t vocab() const = 0;  ///< V
 };
 
-/// The token after each row of a batch: targets of LanguageModel::losses. The last row of a sequence has
-/// none: -100.
-/// @return  [N] int64
-torch::Tensor next_tokens(const data::Batch& batch);
+/// Runs a model for what its layers report, without the head where that can be left out.
+void run_layers(Model& model, const data::Batch& batch, nn::ForwardContext& ctx);
 
 struct LoadOptions {
   std::optional<int64_t> num_labels;  ///< a head of this size; nullopt = as config.json says

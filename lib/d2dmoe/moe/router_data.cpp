@@ -140,7 +140,7 @@ void fill(TokenStore& store, models::Model& model, Collector& collector, const d
     ctx.observers.push_back(&collector);
     collector.start(store, {next, next + batch.tokens()});
     next += batch.tokens();
-    model.forward(batch, ctx);
+    models::run_layers(model, batch, ctx);
     progress.advance(batch.tokens());
   }
 }

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <optional>
 
+#include "d2dmoe/config/metric_units.h"
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/report/json_access.h"
@@ -16,13 +17,10 @@ namespace d2dmoe::report {
 namespace {
 
 constexpr double kPictureWidth = 900, kPictureHeight = 480;
-constexpr double kPoint = 0.01;  // "within one point of dense"
+constexpr double kPoint = 1;  // "within one point of dense"
 constexpr double kCutBelow =
     0.06;  // points further below dense than this are cut off: the picture is about the top
-
-bool is_share(const std::string& metric) {
-  return metric != "loss";
-}
+constexpr double kCutAbove = 1.3;  // of a loss or a perplexity: the same
 
 std::string metric_of(const Json& points) {
   for (const Json& point : points) return text_of(point, "metric", "accuracy");
@@ -35,16 +33,20 @@ std::string metric_of(const std::vector<Curve>& curves) {
 
 std::string metric_title(const std::string& metric) {
   if (metric == "loss") return "Task loss";
-  const std::string name = metric == "macro_f1"  ? "Macro F1"
-                           : metric == "mcc"     ? "Matthews correlation"
-                           : metric == "pearson" ? "Pearson correlation"
-                                                 : "Accuracy";
+  if (metric == "perplexity") return "Perplexity";
+  if (metric == "bits_per_byte") return "Bits per byte";
+  const std::string name = metric == "macro_f1"        ? "Macro F1"
+                           : metric == "mcc"           ? "Matthews correlation"
+                           : metric == "pearson"       ? "Pearson correlation"
+                           : metric == "top5_accuracy" ? "Top-5 accuracy"
+                           : metric == "accuracy_norm" ? "Normalised accuracy"
+                                                       : "Accuracy";
   return name + " (%)";
 }
 
 std::string score_text(double score, const std::string& metric) {
   if (!std::isfinite(score)) return "–";
-  return is_share(metric) ? format("{:.2f} %", 100 * score) : format("{:.4f}", score);
+  return config::metric_text(metric, score);
 }
 
 std::string percent(double share, int digits) {
@@ -85,12 +87,13 @@ Series series_of(const std::string& name, size_t color, const Group& points, F&&
   return s;
 }
 
-/// The single points of a sweep as markers without a line.
+/// The single points of a sweep as markers without a line. Beside other sweeps they have the color of their
+/// own curve, and the all-experts point, which says little there, is left out.
 void add_marked(LineChart& chart, const Curve& curve, bool single, size_t& color, const char* key) {
   for (const Json& point : curve.marked) {
-    if (!point.is_object()) continue;
+    if (!point.is_object() || (!single && text_of(point, "rule", "") == "all")) continue;
     const std::string label = text_of(point, "label", "point");
-    Series s = series_of(single ? label : curve.name + ", " + label, color++, {&point},
+    Series s = series_of(single ? label : curve.name + ", " + label, single ? color++ : color - 1, {&point},
                          [key](const Json& p) { return number_of(p, key); });
     s.line = false;
     chart.series.push_back(std::move(s));
@@ -120,7 +123,8 @@ std::vector<double> timed_batches(const Json& points) {
 
 std::vector<Baseline> baselines_of(const std::vector<Curve>& curves, const std::string& metric) {
   std::vector<Baseline> baselines;
-  for (size_t i = 0; i < curves.size(); ++i) {
+  size_t color = 0;  // of the sweep's first curve
+  for (size_t i = 0; i < curves.size(); color += by_rule(curves[i++].points).size()) {
     const double score = number_of(curves[i].dense, "score");
     if (!std::isfinite(score)) continue;
     const bool known =
@@ -133,7 +137,7 @@ std::vector<Baseline> baselines_of(const std::vector<Curve>& curves, const std::
     }
     baselines.push_back(baseline);
     if (baselines.size() > 1) {  // dense lines that differ belong to their sweeps
-      baselines.back().color = i;
+      baselines.back().color = color;
       baselines.back().name = curves[i].name + ", " + baselines.back().name;
     }
   }
@@ -145,13 +149,18 @@ LineChart quality_chart(const std::vector<Curve>& curves) {
   LineChart chart;
   const std::string metric = metric_of(curves);
   chart.y_title = metric_title(metric);
-  chart.y_unit = is_share(metric) ? Unit::percent : Unit::plain;
+  const bool share = config::metric_is_share(metric);
+  chart.y_unit = share ? Unit::percent : Unit::plain;
   chart.baselines = baselines_of(curves, metric);
-  if (is_share(metric)) {
+  if (chart.baselines.empty()) return chart;
+  const auto [lowest, highest] =
+      std::minmax_element(chart.baselines.begin(), chart.baselines.end(),
+                          [](const Baseline& a, const Baseline& b) { return a.y < b.y; });
+  if (share) {
     chart.least_y_span = 0.02;
-    double lowest = INFINITY;
-    for (const Baseline& b : chart.baselines) lowest = std::min(lowest, b.y);
-    if (std::isfinite(lowest)) chart.y_cut = lowest - kCutBelow;
+    chart.y_cut = lowest->y - kCutBelow;
+  } else {
+    chart.y_cap = highest->y * kCutAbove;
   }
   return chart;
 }
@@ -167,19 +176,22 @@ void add_callout(LineChart& chart, const Curve& curve, const char* key, const st
   const Json& point = curve.points[static_cast<size_t>(index)];
   const double x = number_of(point, key), score = number_of(point, "score");
   if (!std::isfinite(x)) return;
-  chart.callout =
-      Callout{{x, score}, format("{:.2f} % at", 100 * score), share_text(x) + " of " + of, of == "FLOPs"};
+  chart.callout = Callout{{x, score},
+                          score_text(score, metric_of(curve.points)) + " at",
+                          share_text(x) + " of " + of,
+                          of == "FLOPs"};
 }
 
 }  // namespace
 
 std::string curve_remark(const std::vector<Curve>& curves) {
-  const std::optional<double> cut = quality_chart(curves).y_cut;
+  const LineChart chart = quality_chart(curves);
   int hidden = 0;
   bool intervals = false;
   for (const Curve& curve : curves) {
     for (const Json& point : curve.points) {
-      hidden += cut && number_of(point, "score") < *cut;
+      const double score = number_of(point, "score");
+      hidden += (chart.y_cut && score < *chart.y_cut) || (chart.y_cap && score > *chart.y_cap);
       intervals = intervals || interval_of(point).has_value();
     }
   }
@@ -187,7 +199,7 @@ std::string curve_remark(const std::vector<Curve>& curves) {
                          ? "Bands: 95 % bootstrap intervals. Filled: within the noise of the dense model; "
                            "hollow: outside."
                          : "Without intervals (bootstrap 0).";
-  if (hidden > 0) text += format(" Not shown, below the axis: {} point{}.", hidden, hidden > 1 ? "s" : "");
+  if (hidden > 0) text += format(" Not shown, off the axis: {} point{}.", hidden, hidden > 1 ? "s" : "");
   return text;
 }
 
@@ -196,12 +208,12 @@ int64_t headline_point(const Json& dense, const Json& points) {
   int64_t best = -1;
   double least = INFINITY;
   for (size_t i = 0; i < points.size(); ++i) {
-    if (!is_share(text_of(points[i], "metric", "accuracy"))) continue;
     const double score = number_of(points[i], "score");
+    const double worse = config::points_worse(text_of(points[i], "metric", "accuracy"), baseline, score);
     const double flops = number_of(points[i], "flops_share");
     const double cost = std::isfinite(flops) ? flops : number_of(points[i], "executed_share");
     // The slack is for scores such as 0.9225 - 0.01, which binary fractions miss by a hair.
-    if (score >= baseline - kPoint - 1e-9 && cost < least) {
+    if (worse <= kPoint + 1e-7 && cost < least) {
       least = cost;
       best = static_cast<int64_t>(i);
     }
@@ -311,8 +323,9 @@ Table point_table(const Json& dense, const Json& points) {
   const auto quality = [&](const Json& of) {
     std::string text = score_text(number_of(of, "score"), metric);
     if (const auto interval = interval_of(of)) {
-      const double factor = is_share(metric) ? 100 : 1;
-      const int digits = is_share(metric) ? 1 : 3;
+      const bool share = config::metric_is_share(metric);
+      const double factor = share ? 100 : 1;
+      const int digits = share ? 1 : 3;
       text +=
           format(" [{:.{}f}, {:.{}f}]", interval->first * factor, digits, interval->second * factor, digits);
     }

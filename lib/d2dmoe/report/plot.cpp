@@ -109,7 +109,11 @@ Axis x_axis(const LineChart& chart, int ticks) {
 
 Axis y_axis(const LineChart& chart, int ticks) {
   Span span;
-  const auto add = [&](double value) { span.add(chart.y_cut ? std::max(value, *chart.y_cut) : value); };
+  const auto add = [&](double value) {
+    if (chart.y_cut) value = std::max(value, *chart.y_cut);
+    if (chart.y_cap) value = std::min(value, *chart.y_cap);
+    span.add(value);
+  };
   for (const Series& s : chart.series) {
     for (const Dot& dot : dots_of(s)) {
       add(dot.y);

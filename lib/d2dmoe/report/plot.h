@@ -48,6 +48,7 @@ struct LineChart {
   std::optional<double> x_from, x_to;  ///< the axis reaches at least this far
   std::optional<double> y_from, y_to;
   std::optional<double> y_cut;  ///< the axis does not go below this: what is there is cut off
+  std::optional<double> y_cap;  ///< nor above this
   double least_y_span = 0;
   int legend_rows = 0;  ///< rows kept for the legend at least, to align charts side by side
 };

@@ -87,6 +87,16 @@ Json plan_predict(const PredictRequest& request, const std::string& input) {
   return plan;
 }
 
+Json plan_generate(const GenerateRequest& request) {
+  eval::check_sampling(request.sampling);
+  io::HfFolder folder(request.model);
+  const ModelSize size = model_size(folder);
+  Json plan = plan_of("generate", request.model, folder, size);
+  plan["writes"].push_back("stdout");
+  add_cost(plan, size, static_cast<double>(request.max_new_tokens), 1);
+  return plan;
+}
+
 Json plan_inspect(const fs::path& model) {
   io::HfFolder folder(model);
   return plan_of("inspect", model, folder, model_size(folder));

@@ -7,6 +7,7 @@
 
 #include "d2dmoe/config/experiment.h"
 #include "d2dmoe/stages/evaluate.h"
+#include "d2dmoe/stages/generate.h"
 #include "d2dmoe/stages/predict.h"
 
 /// --dry-run of the commands that are no stage: what they would read and write, without doing it. plan.h is
@@ -21,6 +22,7 @@ namespace d2dmoe::stages {
 nlohmann::ordered_json plan_eval(const config::LoadedExperiment& experiment, const EvalRequest& request);
 /// @param input  text file, or "-": stdin, of which no time can be told
 nlohmann::ordered_json plan_predict(const PredictRequest& request, const std::string& input);
+nlohmann::ordered_json plan_generate(const GenerateRequest& request);
 nlohmann::ordered_json plan_inspect(const std::filesystem::path& folder);
 nlohmann::ordered_json plan_export(const std::filesystem::path& from, const std::filesystem::path& to);
 nlohmann::ordered_json plan_report(const std::vector<std::filesystem::path>& runs,

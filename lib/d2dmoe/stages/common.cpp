@@ -5,6 +5,8 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/hash.h"
 #include "d2dmoe/core/log.h"
+#include "d2dmoe/data/block_source.h"
+#include "d2dmoe/data/choice_source.h"
 #include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/models/labels.h"
@@ -117,6 +119,14 @@ Inputs open_inputs(const config::LoadedExperiment& experiment, const fs::path& m
     log::warn("data.max_length {} is above the {} positions of '{}': texts are cut at {}", options.max_length,
               longest, model_folder, longest);
     options.max_length = longest;
+  }
+  if (const auto task = data::parse_task(options.task); data::is_of_tokens(task)) {
+    auto data = task == data::Task::language_modeling
+                    ? data::load_running_text(options, *tokenizer, io::tokenizer_hash(model_folder),
+                                              fs::path(experiment.options.run.output_dir) / "tokens", splits)
+                    : data::load_choices(options, *tokenizer, splits,
+                                         static_cast<uint64_t>(experiment.options.run.seed));
+    return {std::move(folder), std::move(tokenizer), std::move(data)};
   }
   auto data =
       data::load_text_data(options, *tokenizer, splits,

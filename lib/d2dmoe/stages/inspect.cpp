@@ -56,7 +56,10 @@ Json inspect(const fs::path& dir) {
                 {"converted", converted},
                 {"parameters", model_size(folder).parameters},
                 {"max_length", model->max_length()},
-                {"labels", model->label_names()},
+                {"task", model->language_model()    ? "language model"
+                         : model->num_labels() == 1 ? "regression"
+                                                    : "classification"},
+                {"labels", model->language_model() ? std::vector<std::string>() : model->label_names()},
                 {"weights_sha256", folder.weights_hash()},
                 {"files", Json::array()},
                 {"sites", Json::array()}};
@@ -78,8 +81,8 @@ std::string inspect_text(const Json& facts) {
                             text_of("folder"), text_of("family"),
                             facts.at("converted").get<bool>() ? ", converted to experts" : ", dense",
                             count_text(facts.at("parameters")), facts.at("max_length").get<int64_t>());
-  text += "labels       ";
-  for (const auto& label : facts.at("labels")) text += label.get<std::string>() + " ";
+  text += format("task         {}", text_of("task"));
+  for (const auto& label : facts.at("labels")) text += format(" {}", label.get<std::string>());
   text += format("\nweights      sha256 {}\n", text_of("weights_sha256"));
   for (const auto& file : facts.at("files")) {
     text +=

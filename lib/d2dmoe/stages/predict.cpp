@@ -116,6 +116,11 @@ void predict(const PredictRequest& request, std::istream& in, const std::string&
   const auto tokenizer = tokenizer::load_tokenizer(request.model);
   const io::HfFolder folder(request.model);
   auto model = moe::load_any(folder);
+  D2D_CHECK_USAGE(
+      model->language_model() == nullptr,
+      "[predict] '{}': is a language model, which has no label to predict. Hint: `d2dmoe generate` goes "
+      "on with a text, `d2dmoe eval` measures",
+      request.model);
   model->to(request.device);
   const auto selection = requested_selection(request.rule, request.value, request.floor, *model);
   eval::PredictOptions options;

@@ -10,6 +10,7 @@ namespace d2dmoe::stages {
 namespace {
 
 constexpr int64_t kSentences = 500;  // a first look in seconds; sweep-tau measures on everything
+constexpr int64_t kTokens = 32768;
 constexpr int64_t kSampleTokens = 4096;
 constexpr double kShares[] = {0.05, 0.1, 0.2};
 
@@ -17,7 +18,7 @@ constexpr double kShares[] = {0.05, 0.1, 0.2};
 
 std::vector<Regret> router_regret(models::Model& model, const data::Dataset& dataset,
                                   const std::string& metric, uint64_t seed, torch::Device device) {
-  const data::Dataset some = dataset.first(kSentences);
+  const data::Dataset some = dataset.first(kSentences).first_tokens(kTokens);
   std::vector<Regret> regrets;
   if (some.empty()) return regrets;
   for (const double share : kShares) regrets.push_back({.executed = share});

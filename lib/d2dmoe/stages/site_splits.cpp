@@ -10,7 +10,7 @@
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/io/safetensors.h"
-#include "d2dmoe/train/loss.h"
+#include "d2dmoe/train/objective.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -35,9 +35,9 @@ void calibrate(models::Model& model, cluster::SplitStatistics& statistics, bool 
     const auto batch = data.train.collate(rows).to(device);
     nn::ForwardContext ctx(batch);
     ctx.observers.push_back(&statistics);
-    const auto logits = model.forward(batch, ctx);
+    const auto output = train::run(model, batch, ctx, data.task);
     if (gradients) {
-      train::task_loss(logits, batch.labels, data.task).backward();
+      train::batch_loss(model, output, batch, data.task).backward();
       model.zero_grad();
     }
     progress.advance(std::min(batch.tokens(), tokens - done));

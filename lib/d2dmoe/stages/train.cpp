@@ -4,6 +4,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/core/random.h"
+#include "d2dmoe/data/choice_source.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/io/atomic_file.h"
@@ -29,7 +30,7 @@ struct Recipe {
 
 models::LoadOptions load_options(const config::LoadedExperiment& experiment, const data::Splits& data) {
   models::LoadOptions options;
-  options.num_labels = data.outputs();
+  if (!data::is_of_tokens(data.task)) options.num_labels = data.outputs();
   options.label_names = data.label_names;
   options.regression = data.task == data::Task::regression;
   options.seed = derive_seed(static_cast<uint64_t>(experiment.options.run.seed), "head");
@@ -43,6 +44,7 @@ std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::Sp
   models::LoadOptions options;
   options.dropout = 0;
   auto teacher = models::load_model(io::HfFolder(path), options);
+  if (data::is_of_tokens(data.task)) return teacher;  // its vocabulary is looked at with the first batch
   const int64_t classes = data.outputs();
   D2D_CHECK_USAGE(
       teacher->num_labels() == classes,
@@ -85,8 +87,16 @@ void check_penalty(const config::SparseTrainOptions& options, bool exact_zeros) 
   }
 }
 
+/// The card's line about what the model answers.
+std::string task_text(models::Model& model) {
+  if (model.language_model() != nullptr) return "Task: language modelling.";
+  const auto labels = model.label_names();
+  if (labels.empty()) return "Task: regression.";
+  return format("Task: classification, {} classes: {}", labels.size(), join(labels, ", "));
+}
+
 /// README.md of the model folder.
-std::string model_card(const models::Model& model, const Recipe& recipe, const Json& result) {
+std::string model_card(models::Model& model, const Recipe& recipe, const Json& result) {
   std::string text = format("# {} model, {}\n\n", model.family(),
                             recipe.sparse ? "fine-tuned for sparse activations" : "fine-tuned");
   text += format(
@@ -99,10 +109,7 @@ std::string model_card(const models::Model& model, const Recipe& recipe, const J
         "into experts (penalty `{}`).\n",
         recipe.sparse->penalty.name);
   }
-  const auto labels = model.label_names();
-  text +=
-      labels.empty() ? "\nTask: regression.\n" : format("\nTask: classification, {} classes:", labels.size());
-  for (size_t i = 0; i < labels.size(); ++i) text += (i > 0 ? ", " : " ") + labels[i];
+  text += format("\n{}", task_text(model));
   if (const auto best = result.find("best"); best != result.end()) {
     text += format("\n\nValidation {}: {:.4f} (step {})", best->at("metric").get<std::string>(),
                    best->at("value").get<double>(), best->at("step").get<int64_t>());
@@ -135,6 +142,7 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
   const torch::Device device = parse_device(experiment.options.run.device);
   set_threads(static_cast<int>(experiment.options.run.threads));
   Inputs inputs = open_inputs(experiment, recipe.start, {"train", "validation"});
+  inputs.data.train = data::right_answers(inputs.data.train);
   const data::Splits& data = inputs.data;
   log::info("{}: from '{}', {} training and {} validation sentences, {}", recipe.stage, recipe.start,
             data.train.size(), data.validation.size(),

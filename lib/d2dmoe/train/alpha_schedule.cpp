@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "d2dmoe/config/metric_units.h"
 #include "d2dmoe/core/error.h"
 
 namespace d2dmoe::train {
@@ -26,12 +27,11 @@ double log_density(double zeros) {
 
 }  // namespace
 
-AlphaSchedule::AlphaSchedule(const config::PenaltyOptions& options, int64_t total_steps,
-                             bool higher_is_better)
+AlphaSchedule::AlphaSchedule(const config::PenaltyOptions& options, int64_t total_steps, std::string metric)
     : options_(options),
       total_(std::max<int64_t>(1, total_steps)),
       period_(std::max<int64_t>(1, total_steps / kControls)),
-      higher_is_better_(higher_is_better),
+      metric_(std::move(metric)),
       automatic_(options.schedule == "auto"),
       alpha_(options.alpha / 10),
       ceiling_(options.alpha / 4) {
@@ -77,8 +77,7 @@ void AlphaSchedule::on_zeros(int64_t step, double zeros) {
 
 void AlphaSchedule::on_metric(int64_t step, double metric) {
   if (!wants_metric()) return;
-  const bool within = loss_of_metric(metric) <= *options_.max_metric_drop * 0.01;
-  if (!within) {
+  if (!within_bound(metric)) {
     ceiling_ = clamp(ceiling_ * kBackOff);
   } else if (static_cast<double>(step) < kRaiseUntil * static_cast<double>(total_)) {
     ceiling_ = clamp(ceiling_ * kRaise);
@@ -86,12 +85,11 @@ void AlphaSchedule::on_metric(int64_t step, double metric) {
 }
 
 std::pair<double, double> AlphaSchedule::rank(int64_t step, double zeros, double metric) const {
-  const double good = higher_is_better_ ? metric : -metric;
+  const double good = config::metric_is_share(metric_) ? metric : -metric;
   if (!automatic_) return {settled(step) ? 1.0 : 0.0, good};
   const double reached =
       options_.target_sparsity ? std::min(zeros, *options_.target_sparsity - kTargetSlack) : zeros;
-  if (options_.max_metric_drop && loss_of_metric(metric) > *options_.max_metric_drop * 0.01)
-    return {-1.0, good};
+  if (options_.max_metric_drop && !within_bound(metric)) return {-1.0, good};
   return {reached, good};
 }
 
@@ -101,8 +99,8 @@ bool AlphaSchedule::settled(int64_t step) const {
   return 2 * step >= total_;
 }
 
-double AlphaSchedule::loss_of_metric(double metric) const {
-  return higher_is_better_ ? reference_ - metric : metric - reference_;
+bool AlphaSchedule::within_bound(double metric) const {
+  return config::points_worse(metric_, reference_, metric) <= *options_.max_metric_drop;
 }
 
 double AlphaSchedule::clamp(double alpha) const {

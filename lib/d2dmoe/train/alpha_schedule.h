@@ -24,7 +24,7 @@ namespace d2dmoe::train {
 class AlphaSchedule {
  public:
   /// @throws UsageError  `auto` without a goal, or a goal without `auto`
-  AlphaSchedule(const config::PenaltyOptions& options, int64_t total_steps, bool higher_is_better);
+  AlphaSchedule(const config::PenaltyOptions& options, int64_t total_steps, std::string metric);
 
   /// alpha for the step after `step` finished ones.
   double at(int64_t step) const;
@@ -49,12 +49,13 @@ class AlphaSchedule {
   void load_state(const nlohmann::ordered_json& state);
 
  private:
-  double loss_of_metric(double metric) const;  // against the reference; positive = worse
+  bool within_bound(double metric) const;  // options_.max_metric_drop of the reference
   double clamp(double alpha) const;
 
   config::PenaltyOptions options_;
   int64_t total_, period_;
-  bool higher_is_better_, automatic_;
+  std::string metric_;
+  bool automatic_;
   double alpha_, ceiling_;
   double reference_ = 0;
   std::optional<double> first_density_, last_error_;  // logarithms

@@ -16,7 +16,7 @@
 #include "d2dmoe/sparsity/penalty.h"
 #include "d2dmoe/train/alpha_schedule.h"
 #include "d2dmoe/train/checkpointing.h"
-#include "d2dmoe/train/loss.h"
+#include "d2dmoe/train/objective.h"
 #include "d2dmoe/train/optimizer.h"
 #include "d2dmoe/train/plan.h"
 #include "d2dmoe/train/precision.h"
@@ -90,7 +90,7 @@ Loop::Loop(TrainJob& job)
       steps_per_epoch_(steps_per_epoch(job)),
       total_(total_steps(job)),
       optimizer_(*job.model, options_.optimizer),
-      alpha_(penalty_, total_, eval::higher_is_better(metric_)),
+      alpha_(penalty_, total_, metric_),
       best_weights_(job.run) {
   if (penalty_.name != "none") penalty_observer_.emplace(penalty_.name, penalty_.displacement);
   const double interval = options_.eval_every * static_cast<double>(steps_per_epoch_);
@@ -164,6 +164,7 @@ void Loop::train_step() {
   }
   const Rows& group = groups_.at(static_cast<size_t>(step_ % steps_per_epoch_));
   const int64_t tokens = job_.data.train.tokens(group);
+  const auto counted = static_cast<double>(job_.data.train.counted(group));
 
   const bool logging = options_.log_every > 0 && (step_ + 1) % options_.log_every == 0;
   const bool steering = alpha_.wants_zeros(step_);
@@ -180,7 +181,7 @@ void Loop::train_step() {
                     group.begin() + static_cast<int64_t>(std::min(group.size(), from + size)));
     const int64_t micro_tokens = job_.data.train.tokens(rows);
     const auto part =
-        forward_backward(rows, static_cast<double>(rows.size()) / static_cast<double>(group.size()),
+        forward_backward(rows, static_cast<double>(job_.data.train.counted(rows)) / counted,
                          static_cast<double>(micro_tokens) / static_cast<double>(tokens), alpha, watchers);
     seen = seen.defined() ? seen + part : part;
   }
@@ -204,8 +205,8 @@ void Loop::train_step() {
 }
 
 /// Adds the gradients of a part of the step's sentences.
-/// @param share, token_share  of the step's sentences and token rows: with them as weights, the parts'
-/// gradients add up
+/// @param share, token_share  of what the step's loss counts and of its token rows: with them as weights, the
+/// parts' gradients add up
 ///                            to those of the whole
 /// @return  [4] float32: loss, task loss, penalty, distillation, each times its share
 torch::Tensor Loop::forward_backward(const Rows& rows, double share, double token_share, double alpha,
@@ -222,15 +223,16 @@ torch::Tensor Loop::forward_backward(const Rows& rows, double share, double toke
   torch::Tensor loss, task, penalty, distillation;
   {
     const AutocastScope autocast(job_.device, dtype_);
-    const torch::Tensor logits = job_.model->forward(batch, ctx);
-    task = task_loss(logits, batch.labels, job_.data.task, options_.label_smoothing);
+    const torch::Tensor output = train::run(*job_.model, batch, ctx, job_.data.task);
+    task = batch_loss(*job_.model, output, batch, job_.data.task, options_.label_smoothing);
     loss = task;
     if (job_.teacher) {
       const torch::NoGradGuard no_grad;
       nn::ForwardContext unwatched(batch);
-      const torch::Tensor target = job_.teacher->forward(batch, unwatched);
+      const torch::Tensor target = train::run(*job_.teacher, batch, unwatched, job_.data.task);
       const at::AutoGradMode with_grad(true);
-      distillation = distillation_loss(logits, target, job_.data.task, job_.distill->temperature);
+      distillation = batch_distillation(*job_.model, output, *job_.teacher, target, batch, job_.data.task,
+                                        job_.distill->temperature);
       loss = (1 - job_.distill->lambda) * task + job_.distill->lambda * distillation;
     }
     loss = loss * share;

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "d2dmoe/models/model.h"
+#include "d2dmoe/moe/selection.h"
+#include "d2dmoe/tokenizer/tokenizer.h"
+
+namespace d2dmoe::eval {
+
+/// How the next token is chosen. Order: repetition penalty, temperature, top-k, top-p, as transformers does.
+struct SamplingOptions {
+  double temperature = 0;  ///< 0 = greedy: the likeliest
+  int64_t top_k = 0;       ///< only the k likeliest; 0 = all
+  double top_p = 1;        ///< only the fewest likeliest that sum to at least p
+  double repetition_penalty =
+      1;  ///< logits of tokens that stand in the text are divided by it (negative: times)
+  uint64_t seed = 0;
+};
+
+/// @throws UsageError  a value outside its range
+void check_sampling(const SamplingOptions& options);
+
+/// The probabilities that a token is drawn from.
+/// @param logits  [V] float32
+/// @param ids     the text so far
+/// @return        [V] float32, sums to 1; greedy: one 1
+torch::Tensor next_token_probabilities(const torch::Tensor& logits, const std::vector<int64_t>& ids,
+                                       const SamplingOptions& options);
+
+struct GenerateOptions {
+  int64_t max_new_tokens = 128;
+  SamplingOptions sampling;
+  std::vector<std::string> stop;    ///< a text ends before the first of these
+  std::vector<int64_t> end_tokens;  ///< and at any of these
+  torch::Device device = torch::kCPU;
+  const moe::Selection* selection = nullptr;  ///< overrides the sites' own
+  /// Called with the text that is certain after each token. @param prompt  index
+  std::function<void(size_t prompt, const std::string& text)> on_text;
+};
+
+enum class Finish { length, end_token, stop_string, interrupted };
+std::string finish_name(Finish finish);  ///< "length", "end_token", "stop_string", "interrupted"
+
+struct Generation {
+  std::vector<int64_t> prompt_ids, ids;  ///< ids: the new ones, without the end token
+  std::string text;                      ///< of the new ones, special tokens left out
+  Finish finish = Finish::length;
+};
+
+struct GenerationRun {
+  std::vector<Generation> generations;  ///< in the order of the prompts
+  int64_t prompt_tokens = 0, new_tokens = 0;
+  double prefill_seconds = 0, decode_seconds = 0;
+  /// Share of the experts that the new tokens ran, weighted by the sites' widths; nullopt for a dense model.
+  std::optional<double> executed_share;
+};
+
+/// Goes on with texts, all in one batch of ragged lengths with a KV cache; a finished text leaves the batch.
+/// Sampling draws from a generator per prompt: a text does not depend on those beside it, but for float
+/// error.
+/// @param prompts  ids, none empty
+/// @throws UsageError  a prompt and its new tokens do not fit into the model's positions (learned ones)
+GenerationRun generate(models::Model& model, const tokenizer::Tokenizer& tokenizer,
+                       const std::vector<std::vector<int64_t>>& prompts, const GenerateOptions& options);
+
+}  // namespace d2dmoe::eval
