@@ -7,6 +7,8 @@ Writes tests/golden/train/train.safetensors (tensors), train.json (numbers) and 
 import json
 import pathlib
 
+import timm.models
+import timm.optim
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -80,6 +82,29 @@ def losses(tensors):
     })
 
 
+def soft_labels(tensors):
+    """Cross-entropy against shares of the classes, as mixup makes them, with label smoothing."""
+    generator = torch.Generator().manual_seed(SEED + 1)
+    logits = torch.randn(4, 6, generator=generator, requires_grad=True)
+    shares = torch.softmax(2 * torch.randn(4, 6, generator=generator), -1)
+    loss = torch.nn.functional.cross_entropy(logits, shares, label_smoothing=0.1)
+    (grad,) = torch.autograd.grad(loss, logits)
+    tensors.update({"soft.logits": logits.detach(), "soft.shares": shares, "soft.loss": loss.detach(), "soft.grad": grad})
+
+
+def layer_scales():
+    """What timm multiplies the learning rate of each parameter of a ViT with, by our names."""
+    model = timm.models.VisionTransformer(img_size=8, patch_size=4, embed_dim=8, depth=3, num_heads=2, num_classes=3)
+    ours = {"cls_token": "embeddings.cls", "pos_embed": "embeddings.positions",
+            "patch_embed.proj.weight": "embeddings.patches.weight", "blocks.0.mlp.fc1.weight": "layers.0.ffn.w1",
+            "blocks.1.norm1.weight": "layers.1.attention_norm.weight", "blocks.2.mlp.fc2.bias": "layers.2.ffn.b2",
+            "norm.weight": "norm.weight", "head.weight": "head.0.weight"}
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = timm.optim.param_groups_layer_decay(model, weight_decay=0.05, layer_decay=0.75)
+    scales = {names[p]: group["lr_scale"] for group in groups for p in group["params"]}
+    return {our: scales[their] for their, our in ours.items()}
+
+
 def square_hoyer(a):
     return (a.abs().sum(-1).square() / (a.square().sum(-1) + 1e-15)).mean()
 
@@ -136,8 +161,10 @@ def main():
     tensors = {}
     optimizers(tensors)
     losses(tensors)
-    about = {"torch": torch.__version__, "transformers": transformers.__version__, "seed": str(SEED)}
-    numbers = {"about": about, "schedules": schedules(), "curves": curves(tensors)}
+    soft_labels(tensors)
+    about = {"torch": torch.__version__, "transformers": transformers.__version__, "timm": timm.__version__,
+             "seed": str(SEED)}
+    numbers = {"about": about, "schedules": schedules(), "curves": curves(tensors), "layer_scales": layer_scales()}
     save_file({k: v.contiguous() for k, v in tensors.items()}, OUT / "train.safetensors", metadata=about)
     (OUT / "train.json").write_text(json.dumps(numbers, indent=1) + "\n")
 

@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <omp.h>
 
+#include <thread>
+
 #include "d2dmoe/core/error.h"
 #include "support/support.h"
 
@@ -33,4 +35,18 @@ TEST_CASE("device: threads") {
   CHECK(set_threads(0) == available_cpus());
   CHECK(at::get_num_threads() == available_cpus());
   CHECK_THROWS_AS(set_threads(-1), UsageError);
+}
+
+TEST_CASE("device: a thread that stays in itself leaves the others theirs") {
+  const int before = at::get_num_threads();
+  set_threads(3);
+  int inside = 0;
+  std::thread([&] {
+    stay_in_this_thread();
+    at::parallel_for(0, 1000, 1, [](int64_t, int64_t) {});  // LibTorch's own look at its number of threads
+    inside = at::get_num_threads();
+  }).join();
+  CHECK(inside == 1);
+  CHECK(at::get_num_threads() == 3);
+  set_threads(before);
 }

@@ -169,6 +169,20 @@ TEST_CASE("image data: mixing gives soft labels that tell what was mixed") {
   CHECK_FALSE(torch::equal(mixed.labels, data.train.collate(rows, 4).labels));
 }
 
+TEST_CASE("image data: files named one by one have no class") {
+  const auto grey = (golden("images") / "grey.png").string(), jpeg = (golden("images") / "rgb.jpg").string();
+  const auto source = std::make_shared<data::ImageSource>(
+      data::listed_image_files({grey, jpeg, "no/such.png"}), std::vector<int64_t>{0, 1, 2},
+      std::vector<int64_t>(), 0, small_needs(), config::ImageOptions());
+  const data::Dataset dataset(source, data::Task::classification);
+  CHECK(std::isnan(dataset.label(1)));
+  CHECK(dataset.unit() == "images");
+  const auto batch = dataset.collate({1, 0});
+  CHECK_FALSE(batch.labels.defined());
+  CHECK(torch::equal(batch.pixels[1], dataset.collate({0}).pixels[0]));
+  CHECK(contains(message_of([&] { dataset.collate({2}); }), "no/such.png"));
+}
+
 TEST_CASE("image data: what does not fit says so") {
   const TempDir dir;
   write_classes(dir / "train", {"a", "b"}, 2);

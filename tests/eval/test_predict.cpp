@@ -2,6 +2,7 @@
 
 #include <sstream>
 
+#include "d2dmoe/eval/row_shares.h"
 #include "support/support.h"
 #include "tiny.h"
 
@@ -75,6 +76,30 @@ TEST_CASE("predict: every token says which share of the experts it ran") {
   CHECK(sum / 3 == Approx(*out[0].executed_share));
   CHECK(*eval::predict(*model, NumberTokenizer(), {{"5", {}}}, {.selection = &all})[0].executed_share ==
         Approx(1));
+}
+
+TEST_CASE("predict: shares of rows weigh sites by width, layers count experts") {
+  auto model = tiny_model();
+  convert_all(*model, 8);
+  eval::RowShares shares(*model);
+  REQUIRE(shares.any());
+  CHECK(shares.layers() == std::vector<int64_t>{0, 1, 2});
+  CHECK(shares.experts() == std::vector<int64_t>{8, 8, 8});
+  shares.begin(3);
+  const auto routed = [&](size_t site, const std::vector<int64_t>& experts) {  // how many each row runs
+    auto mask = torch::zeros({3, 8}, torch::kBool);
+    for (int64_t row = 0; row < 3; ++row)
+      mask[row].narrow(0, 0, experts[static_cast<size_t>(row)]).fill_(true);
+    shares.on_routing(model->sites()[site]->id(), {}, mask, false);
+  };
+  routed(0, {8, 2, 0});
+  routed(2, {4, 0, 8});
+  CHECK(difference(shares.of_rows(0, 3), torch::tensor({0.5, 1.0 / 12, 1.0 / 3}, torch::kFloat64), 1e-12) ==
+        "");
+  const auto want = torch::tensor({{2.0, 0.0}, {0.0, 0.0}, {0.0, 8.0}}, torch::kFloat64);
+  CHECK(difference(shares.executed(1, 2), want, 1e-12) == "");
+  const auto dense = tiny_model();
+  CHECK_FALSE(eval::RowShares(*dense).any());
 }
 
 TEST_CASE("predict: long texts are cut at the model's limit, regression gives a value") {

@@ -35,6 +35,18 @@ TEST_CASE("timing: pairs of runs at every batch size, until the runs are done") 
   CHECK(eval::compare_times(*dense, *routed, tiny_dataset(10), options)[0].runs == 11);
 }
 
+TEST_CASE("timing: an epoch's last, smaller batch is not timed") {
+  const auto dense = tiny_model(), routed = tiny_model();
+  eval::TimingOptions options;
+  options.batch_sizes = {4, 64};
+  options.runs = 1;
+  for (options.seed = 0; options.seed < 8; ++options.seed) {
+    const auto timings = eval::compare_times(*dense, *routed, tiny_dataset(10), options);
+    CHECK(timings[0].batch == 4);
+    CHECK(timings[1].batch == 10);  // all that there is
+  }
+}
+
 TEST_CASE("timing: a model whose output is not finite is not timed") {
   const auto dense = tiny_model(), broken = tiny_model();
   {

@@ -84,7 +84,7 @@ TEST_CASE("router data: limits, stops, no room") {
   options.validation_share = 0;
   CHECK(moe::collect_router_data(*model, model->sites(), dataset, options).validation.rows() == 0);
   CHECK(contains(message_of([&] { moe::collect_router_data(*model, model->sites(), {}, options); }),
-                 "no sentence"));
+                 "nothing to learn from"));
   options.memory_limit = 10;
   options.spill_dir = dir / "missing";
   CHECK(contains(message_of([&] { moe::collect_router_data(*model, model->sites(), dataset, options); }),

@@ -19,6 +19,14 @@ TEST_CASE("loss: label smoothing and distillation equal PyTorch's, gradients too
   CHECK(difference(torch::autograd::grad({kl}, {student})[0], file->tensor("loss.kl_grad"), 1e-6) == "");
 }
 
+TEST_CASE("loss: shares of the classes instead of a class equal PyTorch's, gradients too", "[golden]") {
+  const auto file = io::SafetensorsFile::open(golden("train/train.safetensors"));
+  auto logits = file->tensor("soft.logits").clone().requires_grad_();
+  const auto loss = train::task_loss(logits, file->tensor("soft.shares"), data::Task::classification, 0.1);
+  CHECK(difference(loss, file->tensor("soft.loss"), 1e-6) == "");
+  CHECK(difference(torch::autograd::grad({loss}, {logits})[0], file->tensor("soft.grad"), 1e-6) == "");
+}
+
 TEST_CASE("loss: regression is the mean squared error") {
   const auto outputs = torch::tensor({{1.0F}, {3.0F}}), targets = torch::tensor({0.0F, 1.0F});
   CHECK(train::task_loss(outputs, targets, data::Task::regression).item<float>() == Approx(2.5));

@@ -17,6 +17,21 @@ struct TwoParameters : torch::nn::Module {
   }
 };
 
+/// Parameters of zeros under the names of a whole model's.
+struct Named : torch::nn::Module {
+  void add(const std::string& name) {
+    Module* at = this;
+    size_t begin = 0;
+    for (size_t dot; (dot = name.find('.', begin)) != std::string::npos; begin = dot + 1) {
+      const auto part = name.substr(begin, dot - begin);
+      const auto children = at->named_children();
+      const auto* known = children.find(part);
+      at = known != nullptr ? known->get() : at->register_module(part, std::make_shared<Named>()).get();
+    }
+    at->register_parameter(name.substr(begin), torch::zeros({2, 2}));
+  }
+};
+
 config::OptimizerOptions options_of(const std::string& name) {
   config::OptimizerOptions options;
   options.name = name;
@@ -45,6 +60,25 @@ TEST_CASE("optimizer: six steps equal PyTorch's, with decay groups and clipping"
       CHECK_FALSE(module.weight.grad().defined());
       CHECK(difference(module.weight, file->tensor(name + ".weight")[step], 2e-6) == "");
       CHECK(difference(module.bias, file->tensor(name + ".bias")[step], 2e-6) == "");
+    }
+  }
+}
+
+TEST_CASE("optimizer: layer decay gives timm's learning rates", "[golden]") {
+  const auto scales = io::read_json_file(golden("train/train.json")).at("layer_scales");
+  auto options = options_of("sgd");
+  options.momentum = options.weight_decay = options.clip_norm = 0;
+  for (const double decay : {0.75, 1.0}) {
+    options.layer_decay = decay;
+    Named module;
+    for (const auto& [name, scale] : scales.items()) module.add(name);
+    train::Optimizer optimizer(module, options);
+    for (auto& parameter : module.parameters()) parameter.mutable_grad() = torch::ones({2, 2});
+    optimizer.step(0.5, optimizer.gradient_norm());
+    for (const auto& item : module.named_parameters()) {
+      INFO(item.key());
+      const double want = decay == 1 ? 1 : scales.at(item.key()).get<double>();
+      CHECK(difference(item.value(), torch::full({2, 2}, -0.5 * want), 1e-7) == "");
     }
   }
 }

@@ -14,7 +14,9 @@ constexpr double kBatch = 1e6;
 
 void ModelOptions::describe(Fields& f) {
   f.add("path", path,
-        "Hugging Face folder of the pretrained model: config.json, safetensors, tokenizer files.");
+        "Hugging Face folder of the pretrained model: config.json, safetensors, files of the tokenizer or "
+        "image "
+        "processor. Without weights, training starts from fresh ones.");
 }
 
 void ImageOptions::describe(Fields& f) {
@@ -68,9 +70,11 @@ void ChoiceOptions::describe(Fields& f) {
 }
 
 void DataOptions::describe(Fields& f) {
-  f.add("train", train, "File with the training split; running text: a file or a folder of them.");
-  f.add("validation", validation, "File with the validation split; empty = validation_share of train.");
-  f.add("test", test, "File with the test split; empty = none.");
+  f.add("train", train,
+        "File with the training split; running text: a file or a folder of them; images: a folder or tar archive "
+        "of class folders, or an IDX file (MNIST).");
+  f.add("validation", validation, "The same for the validation split; empty = validation_share of train.");
+  f.add("test", test, "The same for the test split; empty = none.");
   f.add("format", format, "Format of the files.").one_of(kDataFormats);
   f.add("separator", separator, "Column separator, one ASCII character; empty = by the format.");
   f.add("header", header, "Whether the first line of a CSV or TSV file names the columns.");
@@ -96,9 +100,7 @@ void DataOptions::describe(Fields& f) {
       .range(0, 1e12);
   f.object("documents", documents, "language_modeling: running text.");
   f.object("choices", choices, "multiple_choice: questions and answers.");
-  f.object(
-      "images", images,
-      "How images are read and changed at random in training (library only: no stage reads images yet).");
+  f.object("images", images, "How images are read and changed at random in training.");
 }
 
 void OptimizerOptions::describe(Fields& f) {
@@ -111,12 +113,17 @@ void OptimizerOptions::describe(Fields& f) {
   f.add("clip_norm", clip_norm, "Largest norm of the whole gradient; 0 = no clipping.").min(0);
   f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrSchedules);
   f.add("warmup", warmup, "Share of the steps with a rising learning rate.").min(0).below(1);
+  f.add("layer_decay", layer_decay,
+        "Each layer learns at this factor of the learning rate of the layer above it, the head at the full "
+        "rate; 1 = all alike.")
+      .range(0, 1)
+      .above(0);
 }
 
 void TrainOptions::describe(Fields& f) {
   f.add("epochs", epochs, "Passes over the training split; parts of one are allowed.").above(0).below(kBatch);
   f.add("max_steps", max_steps, "Optimiser steps, instead of epochs; 0 = by epochs.").range(0, kMany);
-  f.add("batch_size", batch_size, "Sentences per batch.").range(1, kBatch);
+  f.add("batch_size", batch_size, "Sentences or images per batch.").range(1, kBatch);
   f.add("accumulate", accumulate, "Batches per optimiser step.").range(1, kBatch);
   f.object("optimizer", optimizer, "Optimiser and learning rate.");
   f.add("dropout", dropout, "Dropout of the whole model; -1 = as in the model's config.json.")
@@ -242,14 +249,15 @@ void SweepOptions::describe(Fields& f) {
         "Calibrate tau per site: at most this many points (1 = 0.01) of the metric lost on validation data; "
         "null = off.")
       .min(0);
-  f.add("time_batches", time_batches, "Sentences per batch of the time measurements; empty = no timing.")
+  f.add("time_batches", time_batches,
+        "Sentences or images per batch of the time measurements; empty = no timing.")
       .range(1, kBatch);
   f.add("time_seconds", time_seconds,
         "Seconds of measuring per point and batch size, unless time_runs come first.")
       .above(0);
   f.add("time_runs", time_runs, "Runs per point and batch size, unless time_seconds come first.")
       .range(1, kMany);
-  f.add("batch_size", batch_size, "Sentences per batch of the evaluation.").range(1, kBatch);
+  f.add("batch_size", batch_size, "Sentences or images per batch of the evaluation.").range(1, kBatch);
   f.add("bootstrap", bootstrap, "Resamples behind the 95 % confidence interval; 0 = no interval.")
       .range(0, kBatch);
   f.add("decode_tokens", decode_tokens,
@@ -269,7 +277,7 @@ void RunOptions::describe(Fields& f) {
 void Experiment::describe(Fields& f) {
   run.describe(f);
   f.object("model", model, "Where the pretrained model comes from.");
-  f.object("data", data, "A table of labelled texts.");
+  f.object("data", data, "Labelled texts or images.");
   f.object("train", train, "Stage 0: dense fine-tuning, the baseline and the start of the other stages.");
   f.object("train_sparse", train_sparse,
            "Stage 1: fine-tuning with a penalty that makes activations sparse.");

@@ -84,7 +84,8 @@ struct OptimizerOptions {
   double weight_decay = 0.01;  ///< not applied to biases and norms
   double clip_norm = 1.0;      ///< 0 = no clipping
   std::string schedule = "linear";
-  double warmup = 0.06;  ///< share of the steps
+  double warmup = 0.06;    ///< share of the steps
+  double layer_decay = 1;  ///< factor on the learning rate per layer away from the output; 1 = off
   void describe(Fields& f);
 };
 

@@ -90,4 +90,11 @@ int set_threads(int threads) {
   return count;
 }
 
+void stay_in_this_thread() {
+  // LibTorch's first parallel loop of a thread sets its number: theirs, and those in its headers.
+  at::get_num_threads();
+  at::internal::lazy_init_num_threads();
+  omp_set_num_threads(1);
+}
+
 }  // namespace d2dmoe

@@ -22,4 +22,8 @@ int available_cpus();
 /// Sets the threads of LibTorch and OpenMP; 0 = all cores this process may use. Returns the number in force.
 int set_threads(int threads);
 
+/// From here on LibTorch and OpenMP work of the calling thread stays in that thread; other threads keep
+/// theirs. For threads that work beside the model.
+void stay_in_this_thread();
+
 }  // namespace d2dmoe

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <thread>
 
+#include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
 
 namespace d2dmoe::data {
@@ -37,6 +38,7 @@ struct BatchLoader::State {
   }
 
   void work() {
+    stay_in_this_thread();
     std::unique_lock lock(mutex);
     while (true) {
       changed.wait(lock, [&] { return stop || started == batches.size() || started < taken + ahead; });

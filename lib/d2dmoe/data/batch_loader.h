@@ -16,7 +16,7 @@ class BatchLoader {
     int64_t threads =
         0;              ///< that make batches, one each at a time; 0 = none: a batch is made when it is taken
     int64_t ahead = 0;  ///< batches made or being made before they are taken; 0 = two per thread
-    std::optional<uint64_t> augment;  ///< see Dataset::collate
+    std::optional<uint64_t> augment = {};  ///< see Dataset::collate
   };
   /// @param batches  lists of rows, as epoch_batches gives them
   BatchLoader(Dataset dataset, std::vector<std::vector<int64_t>> batches, const Options& options);

@@ -27,6 +27,7 @@ class BlockSource : public Source {
               int64_t stride);
 
   int64_t size() const override { return windows_; }
+  std::string unit() const override { return "blocks"; }
   int64_t length(int64_t row) const override;
   int64_t counted(int64_t row) const override { return length(row) - std::min(length(row), uncounted(row)); }
   int64_t bytes(int64_t row) const override;

@@ -42,6 +42,7 @@ class ChoiceSource : public Source {
   explicit ChoiceSource(std::vector<ChoiceExample> examples);
 
   int64_t size() const override { return static_cast<int64_t>(examples_.size()); }
+  std::string unit() const override { return "answers"; }
   int64_t length(int64_t row) const override;
   double label(int64_t row) const override;
   int64_t counted(int64_t row) const override { return at(row).answer_ids; }

@@ -30,6 +30,8 @@ class Dataset {
   int64_t characters(int64_t row) const;                    ///< multiple_choice: see Source::characters
   int64_t tokens() const;                                   ///< of all examples
   int64_t tokens(const std::vector<int64_t>& rows) const;
+  std::string unit() const { return source_ ? source_->unit() : "examples"; }         ///< see Source::unit
+  int64_t loader_threads() const { return source_ ? source_->loader_threads() : 0; }  ///< see Source
 
   Dataset pick(const std::vector<int64_t>& rows) const;
   Dataset first(int64_t count) const;  ///< the first `count`, or all when there are fewer

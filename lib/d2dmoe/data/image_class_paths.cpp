@@ -27,12 +27,16 @@ std::string top_folders(const std::vector<std::string>& paths) {
 
 }  // namespace
 
-bool is_image_path(std::string_view path) {
-  if (path.starts_with('.') || path.find("/.") != path.npos) return false;
+bool has_image_ending(std::string_view path) {
   std::string ending(path.substr(std::min(path.rfind('.'), path.size())));
   std::transform(ending.begin(), ending.end(), ending.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
+}
+
+bool is_image_path(std::string_view path) {
+  const bool hidden = path.starts_with('.') || path.find("/.") != path.npos;
+  return !hidden && has_image_ending(path);
 }
 
 ClassPaths sort_into_classes(const std::vector<std::string>& paths, const std::string& origin) {

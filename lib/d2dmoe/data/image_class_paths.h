@@ -14,6 +14,9 @@ struct ClassPaths {
   std::vector<int64_t> labels;       ///< for each of them, its class
 };
 
+/// Whether the name ends as a JPEG or PNG file's does.
+bool has_image_ending(std::string_view path);
+
 /// Whether the name ends as a JPEG or PNG file's and neither it nor a folder above it is hidden.
 bool is_image_path(std::string_view path);
 

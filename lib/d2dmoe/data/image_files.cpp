@@ -85,6 +85,20 @@ class IdxImages : public ImageFiles {
   IdxArray images_;
 };
 
+class ListedImages : public ImageFiles {
+ public:
+  explicit ListedImages(std::vector<std::string> paths) : paths_(std::move(paths)) {
+    labels_.assign(paths_.size(), -1);
+  }
+  std::string name(int64_t i) const override { return paths_[static_cast<size_t>(i)]; }
+  Image read(int64_t i, const DecodeOptions& options) const override {
+    return decode_image(io::read_file(name(i)), name(i), options);
+  }
+
+ private:
+  std::vector<std::string> paths_;
+};
+
 bool is_idx(std::string_view bytes) {
   return bytes.size() >= 4 && bytes[0] == 0 && bytes[1] == 0 && bytes[3] >= 1 && bytes[3] <= 4;
 }
@@ -110,6 +124,10 @@ std::unique_ptr<ImageFiles> open_image_files(const fs::path& path) {
   }
   D2D_CHECK_USAGE(fs::is_regular_file(file), "[images] '{}': no such file or folder", path);
   return open_file(file, inside.generic_string());
+}
+
+std::unique_ptr<ImageFiles> listed_image_files(std::vector<std::string> paths) {
+  return std::make_unique<ListedImages>(std::move(paths));
 }
 
 }  // namespace d2dmoe::data

@@ -9,13 +9,13 @@
 
 namespace d2dmoe::data {
 
-/// Labelled images where they are stored. Safe to read from several threads.
+/// Images where they are stored, of one class each or of no known class. Safe to read from several threads.
 class ImageFiles {
  public:
   virtual ~ImageFiles() = default;
   int64_t size() const { return static_cast<int64_t>(labels_.size()); }
   const std::vector<std::string>& classes() const { return classes_; }
-  /// Index into classes().
+  /// Index into classes(); -1 = unknown.
   int64_t label(int64_t i) const { return labels_[static_cast<size_t>(i)]; }
   /// What messages call an image.
   virtual std::string name(int64_t i) const = 0;
@@ -37,5 +37,8 @@ class ImageFiles {
 /// @throws UsageError  no such file, no images in it
 /// @throws Error       a damaged archive or IDX file
 std::unique_ptr<ImageFiles> open_image_files(const std::filesystem::path& path);
+
+/// Image files named one by one, of no known class. They are opened when they are read.
+std::unique_ptr<ImageFiles> listed_image_files(std::vector<std::string> paths);
 
 }  // namespace d2dmoe::data

@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <exception>
+#include <limits>
 #include <mutex>
 #include <thread>
 
+#include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/core/random.h"
@@ -39,7 +42,13 @@ ImageSource::ImageSource(std::shared_ptr<const ImageFiles> files, std::vector<in
 }
 
 double ImageSource::label(int64_t row) const {
-  return static_cast<double>(class_ids_[static_cast<size_t>(files_->label(rows_[static_cast<size_t>(row)]))]);
+  const int64_t stored = files_->label(rows_[static_cast<size_t>(row)]);
+  return stored < 0 ? std::numeric_limits<double>::quiet_NaN()
+                    : static_cast<double>(class_ids_[static_cast<size_t>(stored)]);
+}
+
+int64_t ImageSource::loader_threads() const {
+  return options_.threads > 0 ? options_.threads : available_cpus();
 }
 
 Image ImageSource::read(int64_t row, std::optional<uint64_t> augment) const {
@@ -70,13 +79,14 @@ Batch ImageSource::collate(const std::vector<int64_t>& rows, Task task,
   batch.rows = rows;
   batch.lengths.assign(rows.size(), grid_.tokens());
   batch.pixels = torch::empty({count, needs_.geometry.channels, height_, width_});
-  batch.labels = torch::empty({count}, torch::kInt64);
+  std::vector<int64_t> labels;
   const int64_t floats = needs_.geometry.channels * height_ * width_;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t row = rows[static_cast<size_t>(i)];
     needs_.processor.to_floats(read(row, augment), batch.pixels.mutable_data_ptr<float>() + i * floats);
-    batch.labels.mutable_data_ptr<int64_t>()[i] = static_cast<int64_t>(label(row));
+    if (!std::isnan(label(row))) labels.push_back(static_cast<int64_t>(label(row)));
   }
+  if (labels.size() == rows.size()) batch.labels = torch::tensor(labels, torch::kInt64);
   if (augment && options_.mixes()) mix(batch, *augment);
   return batch;
 }
@@ -121,10 +131,9 @@ std::vector<int64_t> readable_images(const ImageFiles& files, const config::Imag
       }
     }
   };
-  const auto cores = static_cast<int64_t>(std::max(1U, std::thread::hardware_concurrency()));
   std::vector<std::thread> threads;
-  for (int64_t i = 1; i < std::min(options.threads > 0 ? options.threads : cores, count); ++i)
-    threads.emplace_back(work);
+  const int64_t wanted = options.threads > 0 ? options.threads : available_cpus();
+  for (int64_t i = 1; i < std::min(wanted, count); ++i) threads.emplace_back(work);
   work();
   for (auto& thread : threads) thread.join();
   if (unexpected) std::rethrow_exception(unexpected);

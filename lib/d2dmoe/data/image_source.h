@@ -17,8 +17,8 @@ struct ImageNeeds {
   ImageProcessor processor;
 };
 
-/// Labelled images, decoded when they are asked for. Batches carry pixels; with augmentation that mixes
-/// images their labels are [B, classes] float32.
+/// Images, decoded when they are asked for. Batches carry pixels, and labels where every class is known; with
+/// augmentation that mixes images these are [B, classes] float32.
 class ImageSource : public Source {
  public:
   /// @param rows       of `files`, in the order of the examples
@@ -32,9 +32,13 @@ class ImageSource : public Source {
   int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
   int64_t length(int64_t) const override { return grid_.tokens(); }
   double label(int64_t row) const override;
+  std::string unit() const override { return "images"; }
+  int64_t loader_threads() const override;
   /// What messages call an example.
   std::string name(int64_t row) const { return files_->name(rows_[static_cast<size_t>(row)]); }
   const PatchGrid& grid() const { return grid_; }
+  /// An example as the model sees it, before its values are scaled.
+  Image image(int64_t row) const { return read(row, std::nullopt); }
   /// @throws Error  an image that cannot be read, or does not come out in the model's size
   Batch collate(const std::vector<int64_t>& rows, Task task, std::optional<uint64_t> augment) const override;
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "d2dmoe/data/batch.h"
@@ -28,6 +29,11 @@ class Source {
   virtual int64_t characters(int64_t /*row*/) const { return 0; }
   /// language_modeling: bytes of text that the counted tokens of an example stand for.
   virtual int64_t bytes(int64_t /*row*/) const { return 0; }
+  /// What messages call several examples.
+  virtual std::string unit() const { return "sentences"; }
+  /// Threads that should make batches ahead of the model (BatchLoader); 0 = they are made when they are
+  /// taken.
+  virtual int64_t loader_threads() const { return 0; }
   /// One padding-free batch. @param rows     each 0 … size() - 1
   /// @param augment  seed of random changes to the examples (training); nullopt = none
   virtual Batch collate(const std::vector<int64_t>& rows, Task task,

@@ -50,7 +50,7 @@ class Reader {
     read(id, /*watched=*/false);
     return 1e3 * std::chrono::duration<double>(Clock::now() - start).count();
   }
-  double share() const { return shares_.any() ? shares_.rows().mean().item<double>() : 1; }
+  double share() const { return shares_.any() ? shares_.of_rows(0, 1).sum().item<double>() : 1; }
 
  private:
   models::LanguageModel& lm_;

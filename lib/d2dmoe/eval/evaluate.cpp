@@ -8,6 +8,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/core/signals.h"
+#include "d2dmoe/data/batch_loader.h"
 
 namespace d2dmoe::eval {
 
@@ -29,12 +30,14 @@ using data::Task;
 int64_t run_batches(const data::Dataset& dataset, const EvaluateOptions& options,
                     const std::function<void(const data::Batch&, nn::ForwardContext&)>& take) {
   std::optional<Progress> progress;
-  if (!options.progress.empty()) progress.emplace(options.progress, dataset.size(), "sentences");
+  if (!options.progress.empty()) progress.emplace(options.progress, dataset.size(), dataset.unit());
   int64_t tokens = 0;
-  for (const auto& rows : data::epoch_batches(dataset, options.batch_size, /*shuffle=*/false, 0, 0)) {
+  data::BatchLoader loader(dataset, data::epoch_batches(dataset, options.batch_size, /*shuffle=*/false, 0, 0),
+                           {.threads = dataset.loader_threads()});
+  while (auto loaded = loader.next()) {
     if (stop_requested())
       throw Interrupted("[evaluate] stopped: what was finished before is kept, the same command goes on");
-    const auto batch = dataset.collate(rows).to(options.device);
+    const auto batch = loaded->to(options.device);
     if (options.on_batch) options.on_batch(batch);
     nn::ForwardContext context(batch);
     context.selection = options.selection;

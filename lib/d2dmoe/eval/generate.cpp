@@ -200,7 +200,7 @@ GenerationRun generate(models::Model& model, const tokenizer::Tokenizer& tokeniz
         lm.logits(lm.hidden(batch, context).index_select(0, rows.to(options.device))).to(torch::kCPU);
     (prefill ? out.prefill_seconds : out.decode_seconds) += seconds_since(start);
     if (!prefill && shares.any()) {
-      executed += shares.rows().sum().item<double>();
+      executed += shares.of_rows(0, batch.tokens()).sum().item<double>();
       decoded += batch.tokens();
     }
     std::vector<size_t> next;

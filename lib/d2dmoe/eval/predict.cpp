@@ -1,6 +1,8 @@
 #include "d2dmoe/eval/predict.h"
 
-#include "d2dmoe/core/error.h"
+#include <functional>
+
+#include "d2dmoe/data/batch_loader.h"
 #include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/row_shares.h"
@@ -8,7 +10,7 @@
 namespace d2dmoe::eval {
 namespace {
 
-void fill_label(TextPrediction& out, const torch::Tensor& logits, const std::vector<std::string>& names) {
+void fill_label(Prediction& out, const torch::Tensor& logits, const std::vector<std::string>& names) {
   for (int64_t i = 0; i < logits.size(0); ++i) out.logits.push_back(logits[i].item<double>());
   if (logits.size(0) == 1) {
     out.value = logits[0].item<double>();
@@ -21,12 +23,35 @@ void fill_label(TextPrediction& out, const torch::Tensor& logits, const std::vec
   out.label = id < names.size() ? names[id] : std::to_string(id);
 }
 
+/// Runs the examples of a data set in batches.
+/// @param each  called with the row of every example, its logits [C], and where the model has experts, the
+///              shares with the first of its token rows
+void for_each_example(
+    models::Model& model, const data::Dataset& dataset, const PredictOptions& options, RowShares& shares,
+    const std::function<void(int64_t row, const torch::Tensor& logits, int64_t first)>& each) {
+  const torch::NoGradGuard no_grad;
+  const EvaluationMode mode(model);
+  data::BatchLoader loader(dataset, data::epoch_batches(dataset, options.batch_size, /*shuffle=*/false, 0, 0),
+                           {.threads = dataset.loader_threads()});
+  while (const auto loaded = loader.next()) {
+    const auto batch = loaded->to(options.device);
+    nn::ForwardContext context(batch);
+    context.selection = options.selection;
+    if (shares.any()) context.observers.push_back(&shares);
+    shares.begin(batch.tokens());
+    const auto logits = model.forward(batch, context).to(torch::kCPU, torch::kFloat32);
+    int64_t first = 0;
+    for (int64_t b = 0; b < batch.size(); ++b) {
+      each(batch.rows[static_cast<size_t>(b)], logits[b], first);
+      first += batch.lengths[static_cast<size_t>(b)];
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<TextPrediction> predict(models::Model& model, const tokenizer::Tokenizer& tokenizer,
                                     const std::vector<PredictText>& texts, const PredictOptions& options) {
-  const torch::NoGradGuard no_grad;
-  const EvaluationMode mode(model);
   const int64_t longest =
       options.max_length > 0 ? std::min(options.max_length, model.max_length()) : model.max_length();
   std::vector<data::Example> examples;
@@ -41,27 +66,38 @@ std::vector<TextPrediction> predict(models::Model& model, const tokenizer::Token
   if (texts.empty()) return out;
   const auto source = std::make_shared<data::TextSource>(std::move(examples));
   const data::Dataset dataset(source, data::Task::classification);
-  for (const auto& rows : data::epoch_batches(dataset, options.batch_size, /*shuffle=*/false, 0, 0)) {
-    const auto batch = dataset.collate(rows).to(options.device);
-    nn::ForwardContext context(batch);
-    context.selection = options.selection;
-    if (shares.any()) context.observers.push_back(&shares);
-    shares.begin(batch.tokens());
-    const auto logits = model.forward(batch, context).to(torch::kCPU, torch::kFloat32);
-    int64_t row = 0;
-    for (size_t b = 0; b < rows.size(); ++b) {
-      auto& prediction = out[static_cast<size_t>(rows[b])];
-      fill_label(prediction, logits[static_cast<int64_t>(b)], names);
-      const auto share = shares.rows().narrow(0, row, batch.lengths[b]).contiguous();
-      const auto& ids = source->examples()[static_cast<size_t>(rows[b])].ids;
-      for (size_t t = 0; t < ids.size(); ++t) {
-        prediction.tokens.push_back(
-            {tokenizer.token(ids[t]), shares.any() ? share.data_ptr<double>()[t] : 1.0});
-      }
-      if (shares.any()) prediction.executed_share = share.mean().item<double>();
-      row += batch.lengths[b];
-    }
-  }
+  const auto fill = [&](int64_t row, const torch::Tensor& logits, int64_t first) {
+    auto& prediction = out[static_cast<size_t>(row)];
+    fill_label(prediction, logits, names);
+    const auto& ids = source->examples()[static_cast<size_t>(row)].ids;
+    for (const int64_t id : ids) prediction.tokens.push_back({tokenizer.token(id)});
+    if (!shares.any()) return;
+    const auto share = shares.of_rows(first, static_cast<int64_t>(ids.size()));
+    for (size_t t = 0; t < ids.size(); ++t)
+      prediction.tokens[t].executed_share = share.const_data_ptr<double>()[t];
+    prediction.executed_share = share.mean().item<double>();
+  };
+  for_each_example(model, dataset, options, shares, fill);
+  return out;
+}
+
+std::vector<ImagePrediction> predict_images(models::Model& model,
+                                            const std::shared_ptr<const data::ImageSource>& images,
+                                            const PredictOptions& options) {
+  const auto names = model.label_names();
+  RowShares shares(model);
+  std::vector<ImagePrediction> out(static_cast<size_t>(images->size()));
+  const auto fill = [&](int64_t row, const torch::Tensor& logits, int64_t first) {
+    auto& prediction = out[static_cast<size_t>(row)];
+    fill_label(prediction, logits, names);
+    if (!shares.any()) return;
+    prediction.layers = shares.layers();
+    prediction.experts = shares.experts();
+    prediction.shares = shares.of_rows(first, images->length(row));
+    prediction.executed = shares.executed(first, images->length(row));
+    prediction.executed_share = prediction.shares.mean().item<double>();
+  };
+  for_each_example(model, data::Dataset(images, data::Task::classification), options, shares, fill);
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "d2dmoe/data/image_source.h"
 #include "d2dmoe/models/model.h"
 #include "d2dmoe/moe/selection.h"
 #include "d2dmoe/tokenizer/tokenizer.h"
@@ -30,19 +31,37 @@ struct TokenShare {
   double executed_share = 1;
 };
 
-struct TextPrediction {
+/// What a model says of one example.
+struct Prediction {
   int64_t label_id = -1;                 ///< -1 for regression
   std::string label;                     ///< the class's name (its id when the model has no names)
   std::vector<double> probabilities;     ///< by class id; empty for regression
   std::vector<double> logits;            ///< by class id; one number for regression
   double value = 0;                      ///< regression: the prediction
   std::optional<double> executed_share;  ///< mean over the tokens; nullopt for a dense model
-  std::vector<TokenShare> tokens;        ///< special tokens included
+};
+
+struct TextPrediction : Prediction {
+  std::vector<TokenShare> tokens;  ///< special tokens included
+};
+
+/// What each token row of an image cost (data::PatchGrid has their order); empty for a dense model.
+struct ImagePrediction : Prediction {
+  torch::Tensor shares;          ///< [T] float64, of the experts as in TokenShare
+  std::vector<int64_t> layers;   ///< those with experts
+  std::vector<int64_t> experts;  ///< of each of them
+  torch::Tensor executed;        ///< [layers, T] float64: experts that ran
 };
 
 /// Predicts texts, batched by length, results in the order given.
 /// @throws Error  a text is not UTF-8
 std::vector<TextPrediction> predict(models::Model& model, const tokenizer::Tokenizer& tokenizer,
                                     const std::vector<PredictText>& texts, const PredictOptions& options);
+
+/// Predicts every image of a source. options.max_length is not looked at.
+/// @throws Error  an image that cannot be read
+std::vector<ImagePrediction> predict_images(models::Model& model,
+                                            const std::shared_ptr<const data::ImageSource>& images,
+                                            const PredictOptions& options);
 
 }  // namespace d2dmoe::eval

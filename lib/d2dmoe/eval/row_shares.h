@@ -1,37 +1,41 @@
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
+#include <map>
 #include <vector>
 
-#include "d2dmoe/eval/setting.h"
+#include "d2dmoe/models/model.h"
 
 namespace d2dmoe::eval {
 
-/// Share of the experts that each token row of the running batch executed, weighted by the sites' widths.
+/// Sees which share of the experts each token row of a forward pass ran. begin() goes before each pass.
 class RowShares : public nn::Observer {
  public:
-  explicit RowShares(models::Model& model) {
-    for (const auto& site : converted_sites(model)) {
-      width_.resize(static_cast<size_t>(site.id.index) + 1);
-      width_.back() = static_cast<double>(site.layer->weights().hidden());
-    }
-    for (const double width : width_) total_ += width;
-  }
-  /// Whether the model has converted sites.
-  bool any() const { return total_ > 0; }
-  /// A batch of so many token rows follows.
-  void begin(int64_t rows) { sum_ = torch::zeros({rows}, torch::kFloat64); }
-  void on_routing(const nn::SiteId& site, const torch::Tensor&, const torch::Tensor& mask, bool) override {
-    sum_ +=
-        mask.to(torch::kCPU, torch::kFloat64).mean(1) * (width_.at(static_cast<size_t>(site.index)) / total_);
-  }
-  const torch::Tensor& rows() const { return sum_; }  // [N] float64
+  explicit RowShares(models::Model& model);
+  /// Whether the model has experts at all.
+  bool any() const { return !slots_.empty(); }
+  /// @param rows  N, of the batch that runs next
+  void begin(int64_t rows);
+  void on_routing(const nn::SiteId& site, const torch::Tensor&, const torch::Tensor& mask, bool) override;
+
+  /// Share over all converted sites, weighted by their widths.
+  /// @param first, count  which token rows of the batch
+  /// @return              [count] float64
+  torch::Tensor of_rows(int64_t first, int64_t count) const;
+
+  /// The layers that have experts, and how many: over all their sites.
+  const std::vector<int64_t>& layers() const { return layers_; }
+  const std::vector<int64_t>& experts() const { return experts_; }
+  /// Experts that ran in each of these layers. @return  [layers, count] float64
+  torch::Tensor executed(int64_t first, int64_t count) const;
 
  private:
-  std::vector<double> width_;  // by site index
-  double total_ = 0;
-  torch::Tensor sum_;
+  std::map<int64_t, int64_t> slots_;  // site index -> row of shares_
+  std::vector<int64_t> layers_, experts_;
+  torch::Tensor weights_;        // [sites] float64, sum to 1
+  torch::Tensor layer_experts_;  // [layers, sites] float64: the site's experts, 0 outside its layer
+  torch::Tensor shares_;         // [sites, N] float64
 };
 
 }  // namespace d2dmoe::eval

@@ -44,8 +44,7 @@ std::vector<data::Batch> draw_batches(const data::Dataset& dataset, int64_t size
   constexpr size_t kBatches = 8;
   std::vector<data::Batch> batches;
   for (const auto& rows : data::epoch_batches(dataset, size, /*shuffle=*/true, options.seed, 0)) {
-    const bool whole = static_cast<int64_t>(rows.size()) == size;
-    if (!whole && !batches.empty()) continue;
+    if (static_cast<int64_t>(rows.size()) < std::min(size, dataset.size())) continue;  // the epoch's last
     batches.push_back(dataset.collate(rows).to(options.device));
     if (batches.size() == kBatches) break;
   }

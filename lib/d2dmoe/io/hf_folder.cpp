@@ -39,8 +39,8 @@ void check_folder(const fs::path& dir) {
             dir);
 }
 
-/// Why a folder has no weights that we read.
-[[noreturn]] void fail_without_weights(const fs::path& dir) {
+/// Why a folder has no weights that we read; returns where none are needed.
+void check_without_weights(const fs::path& dir, Weights weights) {
   for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (fs::exists(dir / pickle)) {
       throw Error(format(
@@ -50,8 +50,10 @@ void check_folder(const fs::path& dir) {
           dir, pickle, kSingle, dir, dir));
     }
   }
-  throw Error(format("[model] '{}': has no weights: neither {} nor {}. Hint: is the download complete?", dir,
-                     kSingle, kIndex));
+  D2D_CHECK(weights == Weights::optional,
+            "[model] '{}': has no weights: neither {} nor {}. Hint: is the download complete? Only `d2dmoe "
+            "train` and `train-sparse` start from config.json alone",
+            dir, kSingle, kIndex);
 }
 
 std::map<std::string, std::string> read_index(const fs::path& dir) {
@@ -81,7 +83,7 @@ std::map<std::string, std::string> read_index(const fs::path& dir) {
 
 }  // namespace
 
-HfFolder::HfFolder(fs::path dir) : dir_(std::move(dir)) {
+HfFolder::HfFolder(fs::path dir, Weights weights) : dir_(std::move(dir)) {
   check_folder(dir_);
   config_ = read_json_file(dir_ / "config.json");
   D2D_CHECK(config_.is_object(), "[model] '{}': must be a JSON object", dir_ / "config.json");
@@ -92,7 +94,8 @@ HfFolder::HfFolder(fs::path dir) : dir_(std::move(dir)) {
   } else if (fs::exists(dir_ / kIndex)) {
     where_ = read_index(dir_);
   } else {
-    fail_without_weights(dir_);
+    check_without_weights(dir_, weights);
+    has_weights_ = false;
   }
 }
 
@@ -141,6 +144,7 @@ torch::Tensor HfFolder::tensor(const std::string& name) {
 }
 
 std::vector<fs::path> HfFolder::weight_files() const {
+  if (!has_weights_) return {};
   std::set<std::string> names;
   for (const auto& [tensor, file] : where_) names.insert(file);
   if (names.empty()) names.insert(kSingle);  // a file without tensors
@@ -150,6 +154,7 @@ std::vector<fs::path> HfFolder::weight_files() const {
 }
 
 std::string HfFolder::weights_hash() const {
+  if (!has_weights_) return sha256_file(dir_ / "config.json");
   const std::vector<fs::path> files = weight_files();
   if (files.size() == 1) return sha256_file(files.front());
   std::string list;  // as sha256sum prints it

@@ -13,6 +13,10 @@
 
 namespace d2dmoe::io {
 
+/// Whether a model folder must hold weights. `optional`: config.json alone will do, for training from
+/// nothing.
+enum class Weights { required, optional };
+
 /// A model folder in the Hugging Face layout: config.json, model.safetensors or shards with
 /// model.safetensors.index.json, tokenizer files. Shards are opened on first use.
 class HfFolder {
@@ -20,10 +24,11 @@ class HfFolder {
   /// Reads config.json and the index of the weights.
   /// @throws Error  folder or file missing, config.json corrupt; a folder with only pytorch_model.bin gets a
   /// hint
-  explicit HfFolder(std::filesystem::path dir);
+  explicit HfFolder(std::filesystem::path dir, Weights weights = Weights::required);
 
   const std::filesystem::path& dir() const { return dir_; }
   const nlohmann::ordered_json& config() const { return config_; }
+  bool has_weights() const { return has_weights_; }
   std::vector<std::string> tensor_names() const;
   bool has(const std::string& name) const;
   std::vector<int64_t> shape(const std::string& name);
@@ -36,9 +41,10 @@ class HfFolder {
   void release(const std::string& name) { file_of(name).release(name); }
   /// Closes the files; tensors keep theirs mapped. One is opened again when it is needed again.
   void close() { open_.clear(); }
-  /// The weight files, in order.
+  /// The weight files, in order; none where there are no weights.
   std::vector<std::filesystem::path> weight_files() const;
-  /// SHA-256 over the weight files (one file: that file's own; shards: of the list of theirs).
+  /// SHA-256 over the weight files (one file: that file's own; shards: of the list of theirs); without
+  /// weights, that of config.json.
   std::string weights_hash() const;
 
  private:
@@ -46,6 +52,7 @@ class HfFolder {
 
   std::filesystem::path dir_;
   nlohmann::ordered_json config_;
+  bool has_weights_ = true;
   std::map<std::string, std::string> where_;  // tensor -> file name
   std::map<std::string, std::shared_ptr<SafetensorsFile>> open_;
 };

@@ -11,6 +11,7 @@
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/core/signals.h"
+#include "d2dmoe/data/batch_loader.h"
 
 namespace d2dmoe::moe {
 namespace {
@@ -25,7 +26,7 @@ struct Sentences {
 
 Sentences choose_sentences(const data::Dataset& dataset, const RouterDataOptions& options) {
   const auto count = dataset.size();
-  D2D_CHECK(count > 0, "[routers]: the training split has no sentence to learn from");
+  D2D_CHECK(count > 0, "[routers]: the training split has nothing to learn from");
   auto order = Rng(derive_seed(options.seed, "router sentences")).permutation(count);
   int64_t held_out = std::llround(options.validation_share * static_cast<double>(count));
   if (options.validation_share > 0) held_out = std::clamp<int64_t>(held_out, count > 1 ? 1 : 0, count - 1);
@@ -129,12 +130,13 @@ void fill(TokenStore& store, models::Model& model, Collector& collector, const d
           torch::Device device, Progress& progress) {
   const Selection all{"all", 0, 0};
   auto next = places.begin();
-  for (const auto& rows : batches) {
+  data::BatchLoader loader(dataset, batches, {.threads = dataset.loader_threads()});
+  while (const auto loaded = loader.next()) {
     if (stop_requested())
       throw Interrupted(
           "[routers]: stopped while collecting hidden states. Run the same command "
           "again to go on");
-    const auto batch = dataset.collate(rows).to(device);
+    const auto batch = loaded->to(device);
     nn::ForwardContext ctx(batch);
     ctx.selection = &all;
     ctx.observers.push_back(&collector);

@@ -38,7 +38,7 @@ std::string origin_text(const Runs& runs) {
 
 }  // namespace
 
-std::string html_report(const std::vector<std::filesystem::path>& paths) {
+std::string html_report(const std::vector<std::filesystem::path>& paths, const std::vector<ModelMaps>& maps) {
   D2D_CHECK_USAGE(!paths.empty(), "[report] no run was named. Hint: d2dmoe report runs/my_run > report.html");
   Runs runs;
   for (const auto& path : paths) runs.push_back(read_run(path));
@@ -57,8 +57,10 @@ std::string html_report(const std::vector<std::filesystem::path>& paths) {
   std::string title = "d2dmoe:";
   for (const RunData& run : runs) title += (&run == &runs.front() ? " " : ", ") + run.name;
   std::string body = "<h1>Dense to dynamic-k mixture of experts</h1>\n" + paragraph(origin_text(runs));
-  for (const auto& part : {summary_section, curve_section, sparsity_section, training_section, expert_section,
-                           router_section, config_section, notes_section}) {
+  for (const auto& part : {summary_section, curve_section}) body += part(runs);
+  body += maps_section(maps);
+  for (const auto& part :
+       {sparsity_section, training_section, expert_section, router_section, config_section, notes_section}) {
     body += part(runs);
   }
   return page(title, body);

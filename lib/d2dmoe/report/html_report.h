@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "d2dmoe/report/compute_map.h"
+
 namespace d2dmoe::report {
 
 /// One self-contained HTML page about any number of runs: curves of all of them in one picture, tables of the
@@ -11,7 +13,9 @@ namespace d2dmoe::report {
 /// out and named; a file that cannot be read becomes a warning in the page.
 /// @param runs  experiment folders (with train, train_sparse, convert, sweep_tau inside) or single stage
 /// folders
+/// @param maps  of pictures that the user chose, see compute_map.h
 /// @throws UsageError  no run, a folder that does not exist, or none that holds anything of a run
-std::string html_report(const std::vector<std::filesystem::path>& runs);
+std::string html_report(const std::vector<std::filesystem::path>& runs,
+                        const std::vector<ModelMaps>& maps = {});
 
 }  // namespace d2dmoe::report

@@ -1,5 +1,8 @@
 #include "d2dmoe/report/html_text.h"
 
+#include <algorithm>
+#include <cstdint>
+
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/report/svg_canvas.h"
 
@@ -33,10 +36,33 @@ details { margin: .5em 0; border: 1px solid var(--grid); border-radius: 6px; pad
 summary { cursor: pointer; color: var(--link); }
 pre { overflow-x: auto; font: 12px/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
 ul { padding-left: 1.3em; }
+h4 { margin: 1.4em 0 .2em; overflow-wrap: anywhere; }
+.tiles { display: flex; flex-wrap: wrap; gap: 14px; }
+.tile { margin: 0; width: 224px; font-size: .8em; }
+.tile img { width: 100%; display: block; image-rendering: pixelated; }
+.scale { font-size: .85em; color: var(--muted); }
+.scale img { height: 12px; width: 256px; vertical-align: middle; }
 @media print { details { display: none; } }
 )";
 
+std::string base64(const std::string& bytes) {
+  constexpr const char* kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const size_t count = std::min<size_t>(3, bytes.size() - i);
+    uint32_t bits = 0;
+    for (size_t j = 0; j < 3; ++j)
+      bits = bits << 8 | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0U);
+    for (size_t j = 0; j < 4; ++j) out += j <= count ? kDigits[bits >> (18 - 6 * j) & 63] : '=';
+  }
+  return out;
+}
+
 }  // namespace
+
+std::string picture(const std::string& png, const std::string& name) {
+  return "<img alt=\"" + xml_escaped(name) + "\" src=\"data:image/png;base64," + base64(png) + "\">";
+}
 
 std::string page(const std::string& title, const std::string& body) {
   return format(

@@ -19,6 +19,8 @@ std::string paragraph(const std::string& text);
 std::string details(const std::string& summary, const std::string& content);
 /// JSON, indented, as preformatted text.
 std::string preformatted(const Json& json);
+/// An image inside the page. @param png  bytes of a PNG file @param name  what it shows, for screen readers
+std::string picture(const std::string& png, const std::string& name);
 std::string bullet_list(const std::vector<std::string>& items);
 /// A picture of the page, drawn by `draw`.
 std::string figure(const std::string& name, double width, double height,

@@ -10,6 +10,20 @@
 #include "d2dmoe/io/json_file.h"
 
 namespace d2dmoe::report {
+namespace {
+
+std::string png_bytes(cairo_surface_t* surface) {
+  std::string bytes;
+  const auto append = [](void* to, const unsigned char* data, unsigned size) {
+    static_cast<std::string*>(to)->append(reinterpret_cast<const char*>(data), size);
+    return CAIRO_STATUS_SUCCESS;
+  };
+  const cairo_status_t status = cairo_surface_write_to_png_stream(surface, append, &bytes);
+  D2D_CHECK(status == CAIRO_STATUS_SUCCESS, "[png] {}", cairo_status_to_string(status));
+  return bytes;
+}
+
+}  // namespace
 
 struct PngCanvas::Cairo {
   cairo_surface_t* surface;
@@ -115,14 +129,28 @@ void PngCanvas::pop_clip() {
 }
 
 std::string PngCanvas::png() const {
-  std::string bytes;
-  const auto append = [](void* to, const unsigned char* data, unsigned size) {
-    static_cast<std::string*>(to)->append(reinterpret_cast<const char*>(data), size);
-    return CAIRO_STATUS_SUCCESS;
-  };
-  const cairo_status_t status = cairo_surface_write_to_png_stream(cairo_->surface, append, &bytes);
-  D2D_CHECK(status == CAIRO_STATUS_SUCCESS, "[png] {}", cairo_status_to_string(status));
-  return bytes;
+  return png_bytes(cairo_->surface);
+}
+
+std::string encode_png(const data::Image& image) {
+  const auto color = data::with_channels(image, 3);
+  const std::unique_ptr<cairo_surface_t, void (*)(cairo_surface_t*)> surface(
+      cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(color.width),
+                                 static_cast<int>(color.height)),
+      cairo_surface_destroy);
+  const cairo_status_t status = cairo_surface_status(surface.get());
+  D2D_CHECK(status == CAIRO_STATUS_SUCCESS, "[png] a picture of {} x {}: {}", color.width, color.height,
+            cairo_status_to_string(status));
+  unsigned char* data = cairo_image_surface_get_data(surface.get());
+  const int stride = cairo_image_surface_get_stride(surface.get());
+  for (int64_t y = 0; y < color.height; ++y) {
+    auto* out = reinterpret_cast<uint32_t*>(data + y * stride);
+    const uint8_t* in = color.row(y);
+    for (int64_t x = 0; x < color.width; ++x, in += 3)
+      out[x] = static_cast<uint32_t>(in[0]) << 16 | static_cast<uint32_t>(in[1]) << 8 | in[2];
+  }
+  cairo_surface_mark_dirty(surface.get());
+  return png_bytes(surface.get());
 }
 
 }  // namespace d2dmoe::report

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "d2dmoe/data/image.h"
 #include "d2dmoe/report/canvas.h"
 
 namespace d2dmoe::report {
@@ -29,5 +30,8 @@ class PngCanvas : public Canvas {
   struct Cairo;
   std::unique_ptr<Cairo> cairo_;
 };
+
+/// A picture of pixels as the bytes of a PNG file.
+std::string encode_png(const data::Image& image);
 
 }  // namespace d2dmoe::report

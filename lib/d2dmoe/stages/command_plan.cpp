@@ -4,6 +4,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/progress.h"
+#include "d2dmoe/data/image_preprocess.h"
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/report/run_data.h"
 #include "d2dmoe/stages/common.h"
@@ -16,28 +17,48 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-Json plan_of(const std::string& command, const fs::path& model, io::HfFolder& folder, const ModelSize& size) {
+Json plan_of(const std::string& command, const fs::path& model, const io::HfFolder& folder,
+             double parameters) {
   Json reads = Json::array({(model / "config.json").string()});
   for (const fs::path& file : folder.weight_files()) reads.push_back(file.string());
   for (const char* name : {"d2dmoe.json", "routers.safetensors"}) {
     if (fs::exists(model / name)) reads.push_back((model / name).string());
   }
-  return {{"command", command},
-          {"model", model.string()},
-          {"parameters", size.parameters},
-          {"memory_bytes", size.weight_bytes()},
-          {"reads", reads},
-          {"writes", Json::array()}};
+  return {{"command", command},       {"model", model.string()},
+          {"parameters", parameters}, {"memory_bytes", 4 * parameters},
+          {"reads", reads},           {"writes", Json::array()}};
 }
 
-/// Adds what a forward pass over so many tokens takes.
-/// @param batch_tokens  token rows of the largest batch
-void add_cost(Json& plan, const ModelSize& size, double tokens, double batch_tokens) {
-  // The rows of one layer live at a time: about 6 of the model width and 2 of the hidden width, float32.
-  const double rows = 6.0 * static_cast<double>(size.hidden_size) + 2.0 * static_cast<double>(size.ffn_size);
-  plan["memory_bytes"] = size.weight_bytes() + 4 * batch_tokens * rows;
+/// Adds what forward passes take.
+/// @param flops, tokens  of all examples
+/// @param batch_tokens   token rows of the largest batch
+void add_cost(Json& plan, const ModelSize& size, double flops, double tokens, double batch_tokens) {
+  plan["memory_bytes"] = size.weight_bytes() + batch_tokens * size.forward_bytes_per_token();
   plan["tokens"] = tokens;
-  plan["seconds"] = tokens * 2 * size.matrix_elements / (measured_flops() * kModelEfficiency);
+  plan["seconds"] = flops / (measured_flops() * kModelEfficiency);
+}
+
+/// Token rows of every line of predict's input.
+std::vector<int64_t> lengths_of(const PredictRequest& request, const PredictInput& input,
+                                const models::Model& model) {
+  std::vector<int64_t> lengths;
+  const auto image = model.image_geometry();
+  check_input(request, input, image.has_value());
+  if (image) {
+    const auto size = data::read_image_processor(request.model, *image).output_size();
+    const auto grid = size ? image->grid(size->first, size->second) : image->grid();
+    lengths.assign(input.images.size(), grid.tokens());
+    if (!input.images.empty()) return lengths;
+    std::ifstream file(input.file);
+    for (std::string line; std::getline(file, line);) lengths.push_back(grid.tokens());
+    return lengths;
+  }
+  const auto tokenizer = tokenizer::load_tokenizer(request.model);
+  std::ifstream file(input.file);
+  for (std::string line; std::getline(file, line);) {
+    lengths.push_back(static_cast<int64_t>(tokenizer->encode(line, nullptr, request.max_length).ids.size()));
+  }
+  return lengths;
 }
 
 }  // namespace
@@ -47,43 +68,49 @@ Json plan_eval(const config::LoadedExperiment& experiment, const EvalRequest& re
   check_split_name(request.split);
   Inputs inputs = open_inputs(experiment, model, {request.split});
   const auto& dataset = inputs.data.split(request.split);
-  const ModelSize size = model_size(inputs.folder);
+  const ModelSize size(*outline_of(inputs.folder));
   const auto tokens = static_cast<double>(dataset.tokens());
-  const auto sentences = static_cast<double>(dataset.size());
-  const auto batch = static_cast<double>(experiment.options.sweep_tau.batch_size);
+  const auto examples = static_cast<double>(dataset.size());
+  const auto batch = std::min(examples, static_cast<double>(experiment.options.sweep_tau.batch_size));
 
-  Json plan = plan_of("eval", model, inputs.folder, size);
+  Json plan = plan_of("eval", model, inputs.folder, size.parameters());
   const auto& data = experiment.options.data;
   const bool cut = request.split == "validation" && data.validation.empty();
   plan["reads"].push_back(request.split == "test"           ? data.test
                           : request.split == "train" || cut ? data.train
                                                             : data.validation);
   plan["split"] = request.split;
-  plan["sentences"] = sentences;
-  add_cost(plan, size, tokens, sentences > 0 ? tokens / sentences * batch : 0);
+  plan["unit"] = dataset.unit();
+  plan["sentences"] = examples;
+  add_cost(plan, size, size.flops(dataset), tokens, examples > 0 ? tokens / examples * batch : 0);
   return plan;
 }
 
-Json plan_predict(const PredictRequest& request, const std::string& input) {
+Json plan_predict(const PredictRequest& request, const PredictInput& input) {
   check_request(request);
-  io::HfFolder folder(request.model);
-  const ModelSize size = model_size(folder);
-  Json plan = plan_of("predict", request.model, folder, size);
-  plan["reads"].push_back(input == "-" ? "stdin" : input);
+  const io::HfFolder folder(request.model);
+  const auto model = outline_of(folder);
+  const ModelSize size(*model);
+  Json plan = plan_of("predict", request.model, folder, size.parameters());
+  plan["reads"].push_back(input.file == "-" ? "stdin" : input.file);
+  if (!input.images.empty()) plan["reads"].back() = input.images;
   plan["writes"].push_back("stdout");
   plan["max_length"] = request.max_length;
-  if (input == "-") return plan;
+  if (input.images.empty() && input.file == "-") return plan;
 
-  D2D_CHECK_USAGE(fs::is_regular_file(input), "[predict] '{}': is no text file. Hint: - reads stdin", input);
-  const auto tokenizer = tokenizer::load_tokenizer(request.model);
-  std::ifstream file(input);
-  double sentences = 0, tokens = 0;
-  for (std::string line; std::getline(file, line); ++sentences) {
-    tokens += static_cast<double>(tokenizer->encode(line, nullptr, request.max_length).ids.size());
+  D2D_CHECK_USAGE(!input.images.empty() || fs::is_regular_file(input.file),
+                  "[predict] '{}': is no text file. Hint: - reads stdin", input.file);
+  const auto lengths = lengths_of(request, input, *model);
+  double flops = 0, tokens = 0;
+  for (const int64_t length : lengths) {
+    flops += size.flops(length);
+    tokens += static_cast<double>(length);
   }
-  plan["sentences"] = sentences;
-  const auto batch = static_cast<double>(request.batch_size);
-  add_cost(plan, size, tokens, sentences > 0 ? tokens / sentences * batch : 0);
+  const auto examples = static_cast<double>(lengths.size());
+  plan["unit"] = model->image_geometry() ? "images" : "texts";
+  plan["sentences"] = examples;
+  const auto batch = std::min(examples, static_cast<double>(request.batch_size));
+  add_cost(plan, size, flops, tokens, examples > 0 ? tokens / examples * batch : 0);
   return plan;
 }
 
@@ -99,20 +126,21 @@ Json plan_generate(const GenerateRequest& request) {
 
 Json plan_inspect(const fs::path& model) {
   io::HfFolder folder(model);
-  return plan_of("inspect", model, folder, model_size(folder));
+  return plan_of("inspect", model, folder, stored_parameters(folder));
 }
 
 Json plan_export(const fs::path& from, const fs::path& to) {
   moe::check_export(from, to);
   io::HfFolder folder(from);
-  const ModelSize size = model_size(folder);
-  Json plan = plan_of("export", from, folder, size);
+  const double parameters = stored_parameters(folder);
+  Json plan = plan_of("export", from, folder, parameters);
   plan["writes"].push_back(to.string());
-  plan["disk_bytes"] = size.weight_bytes();
+  plan["disk_bytes"] = 4 * parameters;
   return plan;
 }
 
-Json plan_report(const std::vector<fs::path>& runs, const fs::path& page) {
+Json plan_report(const std::vector<fs::path>& runs, const fs::path& page,
+                 const std::vector<std::string>& images) {
   Json plan = {{"command", "report"},
                {"reads", Json::array()},
                {"writes", {page.string()}},
@@ -125,6 +153,7 @@ Json plan_report(const std::vector<fs::path>& runs, const fs::path& page) {
     }
     for (const std::string& file : run.missing) plan["missing"].push_back(file);
   }
+  for (const std::string& image : images) plan["reads"].push_back(image);
   return plan;
 }
 
@@ -138,10 +167,13 @@ std::string command_plan_text(const Json& plan) {
          format("{}, {} parameters", plan.at("model").get<std::string>(), count_text(plan.at("parameters"))));
   }
   for (const char* list : {"reads", "writes"}) {
-    for (const auto& path : plan.at(list)) line(list, path.get<std::string>());
+    for (const auto& path : plan.at(list)) {
+      line(list, path.is_array() ? format("{} images", path.size()) : path.get<std::string>());
+    }
     if (plan.at(list).empty()) line(list, "nothing");
   }
-  if (plan.contains("sentences")) line("texts", count_text(plan.at("sentences")));
+  if (plan.contains("sentences"))
+    line(plan.at("unit").get<std::string>().c_str(), count_text(plan.at("sentences")));
   if (plan.contains("memory_bytes")) {
     const auto seconds = plan.find("seconds");
     line("needs", (seconds == plan.end() ? "" : "about " + duration_text(*seconds) + " and ") +

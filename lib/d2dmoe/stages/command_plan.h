@@ -14,19 +14,20 @@
 /// the stages' counterpart.
 ///
 /// Keys: "command", "reads" and "writes" (lists of paths), and where they mean something "model",
-/// "parameters", "memory_bytes", "seconds" (estimates from a short measurement of this machine), "sentences",
-/// "tokens".
+/// "parameters", "memory_bytes", "seconds" (estimates from a short measurement of this machine), "unit"
+/// ("sentences", "texts" or "images"), "sentences" (how many), "tokens".
 /// @throws UsageError, Error  what the command itself would refuse before its work
 namespace d2dmoe::stages {
 
 nlohmann::ordered_json plan_eval(const config::LoadedExperiment& experiment, const EvalRequest& request);
-/// @param input  text file, or "-": stdin, of which no time can be told
-nlohmann::ordered_json plan_predict(const PredictRequest& request, const std::string& input);
+/// Of stdin no time can be told.
+nlohmann::ordered_json plan_predict(const PredictRequest& request, const PredictInput& input);
 nlohmann::ordered_json plan_generate(const GenerateRequest& request);
 nlohmann::ordered_json plan_inspect(const std::filesystem::path& folder);
 nlohmann::ordered_json plan_export(const std::filesystem::path& from, const std::filesystem::path& to);
+/// @param images  of the page's compute maps
 nlohmann::ordered_json plan_report(const std::vector<std::filesystem::path>& runs,
-                                   const std::filesystem::path& page);
+                                   const std::filesystem::path& page, const std::vector<std::string>& images);
 
 /// The plan for people.
 std::string command_plan_text(const nlohmann::ordered_json& plan);

@@ -7,10 +7,10 @@
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/data/block_source.h"
 #include "d2dmoe/data/choice_source.h"
+#include "d2dmoe/data/image_source.h"
 #include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/models/labels.h"
-#include "d2dmoe/models/model.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -53,6 +53,26 @@ std::string recorded_path(const fs::path& path, const fs::path& output_dir) {
   const fs::path inside = whole.lexically_relative(fs::weakly_canonical(output_dir));
   return inside.empty() || *inside.begin() == ".." ? whole.string()
                                                    : (fs::path("<output_dir>") / inside).string();
+}
+
+/// A tokenizer with ids that the model has no embedding for belongs to another model.
+void check_vocabulary(const tokenizer::Tokenizer& tokenizer, const io::HfFolder& folder) {
+  const int64_t vocab = folder.config().value("vocab_size", int64_t{0});
+  D2D_CHECK(vocab == 0 || tokenizer.vocab_size() <= vocab,
+            "[stages] '{}': the tokenizer has {} tokens, '{}' says vocab_size {}. Hint: the tokenizer's "
+            "files belong to another model",
+            tokenizer_file(folder.dir()), tokenizer.vocab_size(), folder.dir() / "config.json", vocab);
+}
+
+/// The options with texts cut where the model's positions end.
+config::DataOptions with_length_limit(config::DataOptions options, const models::Model& outline,
+                                      const fs::path& model_folder) {
+  if (const int64_t longest = outline.max_length(); options.max_length > longest) {
+    log::warn("data.max_length {} is above the {} positions of '{}': texts are cut at {}", options.max_length,
+              longest, model_folder, longest);
+    options.max_length = longest;
+  }
+  return options;
 }
 
 }  // namespace
@@ -105,36 +125,42 @@ fs::path tokenizer_file(const fs::path& model_folder) {
 }
 
 Inputs open_inputs(const config::LoadedExperiment& experiment, const fs::path& model_folder,
-                   const std::vector<std::string>& splits) {
-  io::HfFolder folder(model_folder);
-  auto tokenizer = tokenizer::load_tokenizer(model_folder);
-  const int64_t vocab = folder.config().value("vocab_size", int64_t{0});
-  D2D_CHECK(vocab == 0 || tokenizer->vocab_size() <= vocab,
-            "[stages] '{}': the tokenizer has {} tokens, '{}' says vocab_size {}. Hint: the tokenizer's "
-            "files belong to another model",
-            tokenizer_file(model_folder), tokenizer->vocab_size(), model_folder / "config.json", vocab);
-  config::DataOptions options = experiment.options.data;
-  const auto outline = models::outline_model(folder.config(), (model_folder / "config.json").string());
-  if (const int64_t longest = outline->max_length(); options.max_length > longest) {
-    log::warn("data.max_length {} is above the {} positions of '{}': texts are cut at {}", options.max_length,
-              longest, model_folder, longest);
-    options.max_length = longest;
+                   const std::vector<std::string>& splits, io::Weights weights) {
+  io::HfFolder folder(model_folder, weights);
+  const std::string config_file = (model_folder / "config.json").string();
+  const auto outline = models::outline_model(folder.config(), config_file);
+  const auto labels = folder.config().contains("id2label") ? models::read_labels(folder.config(), config_file)
+                                                           : std::vector<std::string>();
+  const auto seed = static_cast<uint64_t>(experiment.options.run.seed);
+  if (const auto geometry = outline->image_geometry()) {
+    const data::ImageNeeds needs{*geometry, data::read_image_processor(model_folder, *geometry)};
+    auto data = data::load_image_data(experiment.options.data, needs, splits, labels, seed);
+    return {std::move(folder), nullptr, std::move(data)};
   }
+  auto tokenizer = tokenizer::load_tokenizer(model_folder);
+  check_vocabulary(*tokenizer, folder);
+  const auto options = with_length_limit(experiment.options.data, *outline, model_folder);
   if (const auto task = data::parse_task(options.task); data::is_of_tokens(task)) {
     auto data = task == data::Task::language_modeling
                     ? data::load_running_text(options, *tokenizer, io::tokenizer_hash(model_folder),
                                               fs::path(experiment.options.run.output_dir) / "tokens", splits)
-                    : data::load_choices(options, *tokenizer, splits,
-                                         static_cast<uint64_t>(experiment.options.run.seed));
+                    : data::load_choices(options, *tokenizer, splits, seed);
     return {std::move(folder), std::move(tokenizer), std::move(data)};
   }
-  auto data =
-      data::load_text_data(options, *tokenizer, splits,
-                           folder.config().contains("id2label")
-                               ? models::read_labels(folder.config(), (model_folder / "config.json").string())
-                               : std::vector<std::string>(),
-                           static_cast<uint64_t>(experiment.options.run.seed));
+  auto data = data::load_text_data(options, *tokenizer, splits, labels, seed);
   return {std::move(folder), std::move(tokenizer), std::move(data)};
+}
+
+io::Weights weights_needed(const std::string& stage) {
+  return stage == "train" || stage == "train_sparse" ? io::Weights::optional : io::Weights::required;
+}
+
+models::LoadOptions head_options(const data::Splits& data) {
+  models::LoadOptions options;
+  if (!data::is_of_tokens(data.task)) options.num_labels = data.outputs();
+  options.label_names = data.label_names;
+  options.regression = data.task == data::Task::regression;
+  return options;
 }
 
 Json stage_config(const config::LoadedExperiment& experiment, const std::string& stage) {
@@ -144,7 +170,7 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
   const fs::path folder = start_folder(experiment, start.option, start.before);
   kept["start_folder"] = recorded_path(folder, experiment.options.run.output_dir);
   // A forerunner that was made again makes this stage's result stale.
-  kept["start_weights_sha256"] = io::HfFolder(folder).weights_hash();
+  kept["start_weights_sha256"] = io::HfFolder(folder, weights_needed(stage)).weights_hash();
   if (const fs::path routers = folder / "routers.safetensors"; fs::exists(routers)) {
     kept["start_routers_sha256"] = sha256_file(routers);
   }

@@ -9,6 +9,7 @@
 #include "d2dmoe/data/dataset.h"
 #include "d2dmoe/io/hf_folder.h"
 #include "d2dmoe/io/run_folder.h"
+#include "d2dmoe/models/model.h"
 #include "d2dmoe/tokenizer/tokenizer.h"
 
 namespace d2dmoe::stages {
@@ -33,11 +34,17 @@ std::filesystem::path tokenizer_file(const std::filesystem::path& model_folder);
 /// Model folder, tokenizer and data of a stage, opened together.
 struct Inputs {
   io::HfFolder folder;
-  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;  ///< nullptr where the model reads images
   data::Splits data;
 };
 Inputs open_inputs(const config::LoadedExperiment& experiment, const std::filesystem::path& model_folder,
-                   const std::vector<std::string>& splits);
+                   const std::vector<std::string>& splits, io::Weights weights = io::Weights::required);
+
+/// Whether a stage may start from a folder without weights: the training stages, from fresh ones.
+io::Weights weights_needed(const std::string& stage);
+
+/// The head that a model of these data has.
+models::LoadOptions head_options(const data::Splits& data);
 
 /// The metric that training watched.
 std::string metric_of(const config::LoadedExperiment& experiment, data::Task task);

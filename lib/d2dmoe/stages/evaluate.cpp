@@ -53,6 +53,7 @@ Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& req
   const eval::Cost cost = ledger.result();
   return {{"model", folder.string()},
           {"split", request.split},
+          {"unit", dataset.unit()},
           {"sentences", dataset.size()},
           {"metrics", metrics},
           {"seconds", predictions.seconds},
@@ -63,9 +64,9 @@ Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& req
 
 std::string evaluation_text(const Json& result) {
   std::string text =
-      format("model      {}\nsplit      {}, {} sentences, {:.1f} a second\n",
-             result.at("model").get<std::string>(), result.at("split").get<std::string>(),
-             result.at("sentences").get<int64_t>(), result.at("sentences_per_second").get<double>());
+      format("model      {}\nsplit      {}, {} {}, {:.1f} a second\n", result.at("model").get<std::string>(),
+             result.at("split").get<std::string>(), result.at("sentences").get<int64_t>(),
+             result.at("unit").get<std::string>(), result.at("sentences_per_second").get<double>());
   for (const auto& [name, entry] : result.at("metrics").items()) {
     text += format("{:<10} {:.4f}", name, entry.at("value").get<double>());
     if (entry.contains("interval")) {

@@ -54,7 +54,7 @@ Json inspect(const fs::path& dir) {
                 {"family", model->family()},
                 {"architectures", folder.config().value("architectures", Json::array())},
                 {"converted", converted},
-                {"parameters", model_size(folder).parameters},
+                {"parameters", stored_parameters(folder)},
                 {"max_length", model->max_length()},
                 {"task", model->language_model()    ? "language model"
                          : model->num_labels() == 1 ? "regression"
@@ -71,6 +71,13 @@ Json inspect(const fs::path& dir) {
     facts["parent"] = d2dmoe.value("parent", Json::object());
     facts["parent_matches"] = parent_state(facts["parent"]);
   }
+  if (const auto image = model->image_geometry()) {
+    facts["image"] = {{"channels", image->channels},
+                      {"height", image->height},
+                      {"width", image->width},
+                      {"patch_height", image->patch_height},
+                      {"patch_width", image->patch_width}};
+  }
   for (nn::Site* site : model->sites()) facts["sites"].push_back(site_facts(*site));
   return facts;
 }
@@ -81,6 +88,13 @@ std::string inspect_text(const Json& facts) {
                             text_of("folder"), text_of("family"),
                             facts.at("converted").get<bool>() ? ", converted to experts" : ", dense",
                             count_text(facts.at("parameters")), facts.at("max_length").get<int64_t>());
+  if (facts.contains("image")) {
+    const auto& image = facts.at("image");
+    text += format("images       {}x{} pixels of {} channels, patches of {}x{}\n",
+                   image.at("height").get<int64_t>(), image.at("width").get<int64_t>(),
+                   image.at("channels").get<int64_t>(), image.at("patch_height").get<int64_t>(),
+                   image.at("patch_width").get<int64_t>());
+  }
   text += format("task         {}", text_of("task"));
   for (const auto& label : facts.at("labels")) text += format(" {}", label.get<std::string>());
   text += format("\nweights      sha256 {}\n", text_of("weights_sha256"));

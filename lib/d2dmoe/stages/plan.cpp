@@ -7,6 +7,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
+#include "d2dmoe/moe/conversion.h"
 #include "d2dmoe/stages/common.h"
 #include "d2dmoe/stages/model_size.h"
 
@@ -17,91 +18,110 @@ using Json = nlohmann::ordered_json;
 
 constexpr double kTrainFactor = 3;  // a training step is the forward pass and about twice that again
 
-Json training(const config::TrainOptions& options, const ModelSize& size, const data::Splits& data,
-              double rate, bool teacher) {
-  const auto sentences = static_cast<double>(data.train.size());
-  const auto tokens = static_cast<double>(data.train.tokens());
+/// What the stages' entries are made from.
+struct Subject {
+  std::shared_ptr<models::Model> model;  // an outline
+  ModelSize size;
+  const data::Splits& data;
+  double rate;  // FLOP/s
+
+  double seconds(double flops) const { return flops / (rate * kModelEfficiency); }
+};
+
+Json training(const config::TrainOptions& options, const Subject& subject, bool relu, bool teacher) {
+  const auto& train = subject.data.train;
+  const auto examples = static_cast<double>(train.size()), tokens = static_cast<double>(train.tokens());
   const double steps_per_epoch =
-      std::ceil(sentences / static_cast<double>(options.batch_size * options.accumulate));
+      std::ceil(examples / static_cast<double>(options.batch_size * options.accumulate));
   const double steps = options.max_steps > 0 ? static_cast<double>(options.max_steps)
                                              : std::ceil(steps_per_epoch * options.epochs);
   const double flops =
-      tokens * (steps / steps_per_epoch) * 2 * size.matrix_elements * (kTrainFactor + (teacher ? 1 : 0));
-  const double tokens_per_batch = tokens / sentences * static_cast<double>(options.batch_size);
-  // Weights, gradients and two Adam moments; activations: per token and layer about 14 rows of the model
-  // width and 3 of the hidden width, in float32.
-  const double activations =
-      4 * tokens_per_batch * static_cast<double>(size.layers) *
-      (14.0 * static_cast<double>(size.hidden_size) + 3.0 * static_cast<double>(size.ffn_size));
-  return {{"sentences", sentences},
+      subject.size.flops(train) * (steps / steps_per_epoch) * (kTrainFactor + (teacher ? 1 : 0));
+  const double batch_tokens = tokens / examples * std::min(examples, static_cast<double>(options.batch_size));
+  // Weights, gradients and two Adam moments.
+  const double states = subject.size.weight_bytes() * (4 + (teacher ? 1 : 0));
+  return {{"unit", train.unit()},
+          {"sentences", examples},
           {"tokens_per_epoch", tokens},
           {"steps", steps},
-          {"memory_bytes", size.parameters * 4 * (4 + (teacher ? 1 : 0)) + activations},
-          {"seconds", flops / (rate * kModelEfficiency)}};
+          {"memory_bytes", states + batch_tokens * subject.size.training_bytes_per_token(relu)},
+          {"seconds", subject.seconds(flops)}};
 }
 
-Json conversion(const config::ConvertOptions& options, const ModelSize& size, const data::Splits& data,
-                double rate) {
+Json conversion(const config::ConvertOptions& options, const Subject& subject) {
+  const auto& train = subject.data.train;
   Json sites = Json::array();
-  for (int64_t layer = 0; layer < size.layers; ++layer) {
-    const std::string name = "layers." + std::to_string(layer) + ".ffn";
-    const bool chosen = options.layers.empty() || std::find(options.layers.begin(), options.layers.end(),
-                                                            layer) != options.layers.end();
-    if (!chosen) continue;
-    const int64_t experts = cluster::experts_of(options.split, name, size.ffn_size);
-    sites.push_back({{"site", name}, {"experts", experts}, {"expert_size", size.ffn_size / experts}});
+  double router = 0, cached = 0;  // per token: multiply-accumulates, elements
+  for (const auto* site : moe::chosen_sites(*subject.model, options)) {
+    const auto w = site->layer()->weights();
+    const int64_t experts = cluster::experts_of(options.split, site->id().name, w.hidden());
+    sites.push_back({{"site", site->id().name}, {"experts", experts}, {"expert_size", w.hidden() / experts}});
+    const auto row = static_cast<double>(w.d_in() + experts);
+    router += static_cast<double>(options.router.width) * row;
+    cached += row;
   }
-  double tokens = static_cast<double>(data.train.tokens());
-  if (options.router.max_tokens > 0)
-    tokens = std::min(tokens, static_cast<double>(options.router.max_tokens));
-  const double experts = sites.empty() ? 0 : sites[0].at("experts").get<double>();
-  const double router =
-      static_cast<double>(options.router.width) * (static_cast<double>(size.hidden_size) + experts);
-  const double flops = tokens * (2 * size.matrix_elements + options.router.epochs * kTrainFactor * 2 *
-                                                                router * static_cast<double>(sites.size()));
-  const double cache =
-      tokens * static_cast<double>(sites.size()) * 4 * (static_cast<double>(size.hidden_size) + experts);
-  return {{"sites", sites},
+  const auto all = static_cast<double>(train.tokens());
+  const double tokens =
+      options.router.max_tokens > 0 ? std::min(all, static_cast<double>(options.router.max_tokens)) : all;
+  const double flops = subject.size.flops(train) * tokens / std::max(1.0, all) +
+                       tokens * options.router.epochs * kTrainFactor * 2 * router;
+  return {{"unit", train.unit()},
+          {"sites", sites},
           {"router_tokens", tokens},
-          {"memory_bytes", size.parameters * 4 + cache},
-          {"seconds", flops / (rate * kModelEfficiency)}};
+          {"memory_bytes", subject.size.weight_bytes() + tokens * 4 * cached},
+          {"seconds", subject.seconds(flops)}};
 }
 
-Json sweeping(const config::SweepOptions& options, const ModelSize& size, const data::Splits& data,
-              double rate) {
+Json sweeping(const config::SweepOptions& options, const Subject& subject) {
   const double points = 2 + static_cast<double>(options.taus.empty() ? options.points : options.taus.size());
-  const auto& split = options.split == "test"    ? data.test
-                      : options.split == "train" ? data.train
-                                                 : data.validation;
-  const double flops = points * static_cast<double>(split.tokens()) * 2 * size.matrix_elements;
-  return {{"points", points},
+  const auto& split = subject.data.split(options.split);
+  return {{"unit", split.unit()},
+          {"points", points},
           {"sentences", split.size()},
-          {"memory_bytes", size.parameters * 4 * 2},
-          {"seconds", flops / (rate * kModelEfficiency) +
+          {"memory_bytes", subject.size.weight_bytes() * 2},
+          {"seconds", subject.seconds(points * subject.size.flops(split)) +
                           points * options.time_seconds * static_cast<double>(options.time_batches.size())}};
+}
+
+/// A folder without weights will do when one of the stages trains them.
+io::Weights weights_for(const std::vector<std::string>& stages) {
+  const bool trained = std::any_of(stages.begin(), stages.end(), [](const std::string& stage) {
+    return weights_needed(stage) == io::Weights::optional;
+  });
+  return trained ? io::Weights::optional : io::Weights::required;
 }
 
 }  // namespace
 
 Json plan(const config::LoadedExperiment& experiment, const std::vector<std::string>& stages) {
   const auto model_folder = start_folder(experiment, "auto", {});
-  Inputs inputs = open_inputs(experiment, model_folder, {"train", "validation", "test"});
-  const ModelSize size = model_size(inputs.folder);
-  const double rate = measured_flops();
+  Inputs inputs = open_inputs(experiment, model_folder, {"train", "validation", "test"}, weights_for(stages));
+  const auto model = outline_of(inputs.folder, head_options(inputs.data));
+  const Subject subject{model, ModelSize(*model), inputs.data, measured_flops()};
+  const auto& train = inputs.data.train;
   const auto& options = experiment.options;
 
-  Json result = {{"model", model_folder.string()}, {"family", inputs.folder.config().value("model_type", "")},
-                 {"parameters", size.parameters},  {"labels", inputs.data.label_names},
-                 {"measured_gflops", rate / 1e9},  {"stages", Json::object()}};
+  Json result = {
+      {"model", model_folder.string()},
+      {"family", model->family()},
+      {"parameters", subject.size.parameters()},
+      {"labels", inputs.data.label_names},
+      {"unit", train.unit()},
+      {"flops_per_example", subject.size.flops(train) / std::max(1.0, static_cast<double>(train.size()))},
+      {"tokens_per_example",
+       static_cast<double>(train.tokens()) / std::max(1.0, static_cast<double>(train.size()))},
+      {"measured_gflops", subject.rate / 1e9},
+      {"stages", Json::object()}};
   for (const std::string& stage : stages) {
     Json& entry = result["stages"][stage];
-    if (stage == "train") entry = training(options.train, size, inputs.data, rate, false);
+    if (stage == "train") entry = training(options.train, subject, subject.size.has_relu(), false);
     if (stage == "train_sparse") {
-      entry = training(options.train_sparse.train, size, inputs.data, rate,
-                       !options.train_sparse.distill.teacher.empty());
+      const auto& sparse = options.train_sparse;
+      entry = training(sparse.train, subject, sparse.activation == "relu" || subject.size.has_relu(),
+                       !sparse.distill.teacher.empty());
     }
-    if (stage == "convert") entry = conversion(options.convert, size, inputs.data, rate);
-    if (stage == "sweep_tau") entry = sweeping(options.sweep_tau, size, inputs.data, rate);
+    if (stage == "convert") entry = conversion(options.convert, subject);
+    if (stage == "sweep_tau") entry = sweeping(options.sweep_tau, subject);
     entry["folder"] = stage_dir(experiment, stage).string();
   }
   return result;
@@ -109,9 +129,13 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
 
 std::string plan_text(const Json& plan) {
   std::string text =
-      format("model        {} ({}), {} parameters\nmachine      {:.0f} GFLOP/s float32 matrix product\n",
-             plan.at("model").get<std::string>(), plan.at("family").get<std::string>(),
-             count_text(plan.at("parameters")), plan.at("measured_gflops").get<double>());
+      format("model        {} ({}), {} parameters\n", plan.at("model").get<std::string>(),
+             plan.at("family").get<std::string>(), count_text(plan.at("parameters"))) +
+      format("cost         {}FLOP for one of the {} ({:.0f} tokens); 1 multiply-accumulate = 2 FLOP\n",
+             count_text(plan.at("flops_per_example")), plan.at("unit").get<std::string>(),
+             plan.at("tokens_per_example").get<double>()) +
+      format("machine      {:.0f} GFLOP/s float32 matrix product\n",
+             plan.at("measured_gflops").get<double>());
   for (const auto& [stage, entry] : plan.at("stages").items()) {
     text += format("{:<13}about {} and {} of memory, into {}", stage, duration_text(entry.at("seconds")),
                    bytes_text(entry.at("memory_bytes")), entry.at("folder").get<std::string>());

@@ -8,9 +8,9 @@
 
 namespace d2dmoe::stages {
 
-/// What the given stages would do, without doing it: parameters, sites and experts, sentences, steps, memory
-/// and an estimate of the time (from a short measurement of this machine's matrix product). Reads headers,
-/// never weights.
+/// What the given stages would do, without doing it: parameters, sites and experts, examples, FLOPs of one,
+/// steps, memory and an estimate of the time (from a short measurement of this machine's matrix product).
+/// Reads headers, never weights.
 /// @throws UsageError  what the stages themselves would refuse at their start: a missing folder or data file,
 /// experts
 ///                     that do not divide the hidden width

@@ -1,79 +1,24 @@
 #include "d2dmoe/stages/predict.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <istream>
-#include <nlohmann/json.hpp>
 #include <ostream>
+#include <sstream>
 #include <utility>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/signals.h"
-#include "d2dmoe/eval/predict.h"
+#include "d2dmoe/data/image_class_paths.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/moe/converted_folder.h"
-#include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/predict_lines.h"
 #include "d2dmoe/stages/selection_request.h"
-#include "d2dmoe/tokenizer/unicode.h"
 
 namespace d2dmoe::stages {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-eval::PredictText parse_line(std::string line, const std::string& separator, const std::string& origin,
-                             int64_t number) {
-  if (!line.empty() && line.back() == '\r') line.pop_back();
-  const size_t bad = tokenizer::unicode::find_invalid_utf8(line);
-  D2D_CHECK(bad == std::string::npos,
-            "[predict] '{}' line {}: byte {} is not UTF-8. Hint: convert the file, for example with iconv",
-            origin, number, bad + 1);
-  if (separator.empty()) return {std::move(line), std::nullopt};
-  const size_t cut = line.find(separator);
-  D2D_CHECK(cut != std::string::npos,
-            "[predict] '{}' line {}: no pair separator '{}' in it. Hint: every line must hold two texts",
-            origin, number, separator);
-  return {line.substr(0, cut), line.substr(cut + separator.size())};
-}
-
-Json to_json(const eval::PredictText& text, const eval::TextPrediction& prediction,
-             const std::vector<std::string>& labels, const PredictRequest& with) {
-  Json line = {{"text", text.text}};
-  if (text.pair) line["text_pair"] = *text.pair;
-  if (prediction.label_id < 0) {
-    line["value"] = prediction.value;
-  } else {
-    line["label"] = prediction.label;
-    for (size_t i = 0; i < prediction.probabilities.size(); ++i) {
-      line["probabilities"][i < labels.size() ? labels[i] : std::to_string(i)] = prediction.probabilities[i];
-    }
-  }
-  if (with.logits) line["logits"] = prediction.logits;
-  if (prediction.executed_share) line["executed_share"] = *prediction.executed_share;
-  if (with.tokens) {
-    for (const auto& token : prediction.tokens) {
-      Json entry = {{"token", token.token}};
-      if (prediction.executed_share) entry["executed_share"] = token.executed_share;
-      line["tokens"].push_back(std::move(entry));
-    }
-  }
-  return line;
-}
-
-/// Refuses a text with a token that the model has no embedding for. Only tokenizers with more tokens than the
-/// model need the look.
-void check_ids(const eval::PredictText& text, const tokenizer::Tokenizer& tokenizer,
-               const io::HfFolder& folder, int64_t max_length) {
-  const int64_t vocab = folder.config().value("vocab_size", int64_t{0});
-  if (vocab == 0 || tokenizer.vocab_size() <= vocab) return;
-  const std::string_view pair = text.pair ? std::string_view(*text.pair) : std::string_view();
-  for (const int64_t id : tokenizer.encode(text.text, text.pair ? &pair : nullptr, max_length).ids) {
-    D2D_CHECK(id < vocab,
-              "[predict] '{}': token '{}' of '{}' has the id {}, but '{}' says vocab_size {}. Hint: the "
-              "tokenizer's files belong to another model",
-              tokenizer_file(folder.dir()), tokenizer.token(id), text.text, id, folder.dir() / "config.json",
-              vocab);
-  }
-}
 
 /// Lines on their way out: a batch's answers are written whole and at once.
 class Answers {
@@ -100,7 +45,60 @@ class Answers {
   int64_t count_ = 0, written_ = 0;
 };
 
+/// Answers the lines that wait, as far as they can be answered.
+void answer(PredictLines& lines, Answers& answers) {
+  if (lines.size() == 0) return;
+  try {
+    lines.answer([&](const Json& line) { answers.add(line); });
+  } catch (const Error&) {
+    answers.flush();
+    throw;
+  }
+  answers.flush();
+}
+
+/// @param chunk  most lines that wait together: a few batches, so that lengths can be grouped and output
+///               follows input closely
+void answer_lines(PredictLines& lines, size_t chunk, std::istream& in, const std::string& origin,
+                  std::ostream& out) {
+  Answers answers(out);
+  std::string line;
+  int64_t number = 0;
+  // On a terminal or a pipe that waits for answers, what has arrived is answered before more is awaited.
+  while (!stop_requested() && std::getline(in, line)) {
+    ++number;
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    try {
+      lines.add(std::move(line), format("'{}' line {}", origin, number));
+    } catch (const Error&) {
+      answer(lines, answers);  // the lines before it are answered
+      throw;
+    }
+    if (lines.size() >= chunk || in.rdbuf()->in_avail() == 0) answer(lines, answers);
+  }
+  answer(lines, answers);
+  D2D_CHECK(!in.bad(), "[predict] '{}': cannot be read behind line {}", origin, number);
+  if (stop_requested()) throw Interrupted(format("[predict] stopped behind line {}", answers.written()));
+}
+
 }  // namespace
+
+PredictInput predict_input(const std::vector<std::string>& arguments) {
+  PredictInput input;
+  for (const auto& argument : arguments) {
+    if (data::has_image_ending(argument)) {
+      input.images.push_back(argument);
+      continue;
+    }
+    D2D_CHECK_USAGE(
+        arguments.size() == 1,
+        "[predict] '{}': is no image (.jpg, .jpeg or .png), must be the only input. Hint: one file "
+        "of lines, or any number of images",
+        argument);
+    input.file = argument;
+  }
+  return input;
+}
 
 void check_request(const PredictRequest& request) {
   constexpr int64_t kMost = 1'000'000;
@@ -111,9 +109,30 @@ void check_request(const PredictRequest& request) {
                   request.max_length, kMost);
 }
 
-void predict(const PredictRequest& request, std::istream& in, const std::string& origin, std::ostream& out) {
+void check_input(const PredictRequest& request, const PredictInput& input, bool vision) {
+  D2D_CHECK_USAGE(vision || input.images.empty(),
+                  "[predict] '{}': is an image, but the model '{}' reads texts. Hint: --model a vision model",
+                  input.images.front(), request.model);
+  D2D_CHECK_USAGE(!vision || request.pair_separator.empty(),
+                  "[predict] --pair-separator is for texts, but the model '{}' reads images", request.model);
+}
+
+void add_answer(Json& line, const eval::Prediction& prediction, const std::vector<std::string>& labels,
+                const PredictRequest& with) {
+  if (prediction.label_id < 0) {
+    line["value"] = prediction.value;
+  } else {
+    line["label"] = prediction.label;
+    for (size_t i = 0; i < prediction.probabilities.size(); ++i) {
+      line["probabilities"][i < labels.size() ? labels[i] : std::to_string(i)] = prediction.probabilities[i];
+    }
+  }
+  if (with.logits) line["logits"] = prediction.logits;
+  if (prediction.executed_share) line["executed_share"] = *prediction.executed_share;
+}
+
+void predict(const PredictRequest& request, const PredictInput& input, std::istream& in, std::ostream& out) {
   check_request(request);
-  const auto tokenizer = tokenizer::load_tokenizer(request.model);
   const io::HfFolder folder(request.model);
   auto model = moe::load_any(folder);
   D2D_CHECK_USAGE(
@@ -121,6 +140,8 @@ void predict(const PredictRequest& request, std::istream& in, const std::string&
       "[predict] '{}': is a language model, which has no label to predict. Hint: `d2dmoe generate` goes "
       "on with a text, `d2dmoe eval` measures",
       request.model);
+  const bool vision = model->image_geometry().has_value();
+  check_input(request, input, vision);
   model->to(request.device);
   const auto selection = requested_selection(request.rule, request.value, request.floor, *model);
   eval::PredictOptions options;
@@ -128,36 +149,18 @@ void predict(const PredictRequest& request, std::istream& in, const std::string&
   options.max_length = request.max_length;
   options.device = request.device;
   options.selection = selection ? &*selection : nullptr;
-  const auto labels = model->label_names();
+  const PredictSubject subject{request, folder, *model, options};
+  const auto lines = vision ? image_lines(subject) : text_lines(subject);
 
-  // A few batches at a time: lengths can be grouped, and output follows input closely.
   const auto chunk = static_cast<size_t>(request.batch_size * 8);
-  std::vector<eval::PredictText> texts;
-  Answers answers(out);
-  const auto flush = [&] {
-    if (texts.empty()) return;
-    const auto predictions = eval::predict(*model, *tokenizer, texts, options);
-    for (size_t i = 0; i < texts.size(); ++i) answers.add(to_json(texts[i], predictions[i], labels, request));
-    answers.flush();
-    texts.clear();
-  };
-  std::string line;
-  int64_t number = 0;
-  // On a terminal or a pipe that waits for answers, what has arrived is answered before more is awaited.
-  while (!stop_requested() && std::getline(in, line)) {
-    try {
-      auto text = parse_line(std::move(line), request.pair_separator, origin, ++number);
-      check_ids(text, *tokenizer, folder, request.max_length);
-      texts.push_back(std::move(text));
-    } catch (const Error&) {
-      flush();  // the lines before it are answered
-      throw;
-    }
-    if (texts.size() >= chunk || in.rdbuf()->in_avail() == 0) flush();
+  if (input.images.empty()) {
+    answer_lines(*lines, chunk, in, input.file == "-" ? "stdin" : input.file, out);
+    return;
   }
-  flush();
-  D2D_CHECK(!in.bad(), "[predict] '{}': cannot be read behind line {}", origin, number);
-  if (stop_requested()) throw Interrupted(format("[predict] stopped behind line {}", answers.written()));
+  std::string paths;
+  for (const auto& image : input.images) paths += image + "\n";
+  std::istringstream arguments(paths);
+  answer_lines(*lines, chunk, arguments, "arguments", out);
 }
 
 }  // namespace d2dmoe::stages

@@ -21,8 +21,8 @@ std::string training(const Json& result, const std::filesystem::path& dir) {
     text += format("zeros   {:.1f} % of the activations\n", 100 * result.at("mean_zeros").get<double>());
   }
   if (result.contains("sentences_per_second")) {
-    text += format("speed   {:.1f} sentences/s, {} in all\n", result.at("sentences_per_second").get<double>(),
-                   duration_text(result.value("seconds", 0.0)));
+    text += format("speed   {:.1f} {}/s, {} in all\n", result.at("sentences_per_second").get<double>(),
+                   result.value("unit", "sentences"), duration_text(result.value("seconds", 0.0)));
   }
   return text;
 }

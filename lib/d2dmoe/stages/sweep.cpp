@@ -42,7 +42,8 @@ fs::path dense_folder(const config::LoadedExperiment& experiment, const fs::path
   return converted;
 }
 
-/// The dense baseline reads the same tokens and answers with the same classes, or its figures say nothing.
+/// The dense baseline reads the same tokens or images and answers with the same classes, or its figures say
+/// nothing.
 void check_comparable(const models::Model& dense, const models::Model& routed, const fs::path& dense_dir) {
   for (const char* key : {"model_type", "vocab_size"}) {
     D2D_CHECK_USAGE(
@@ -51,6 +52,10 @@ void check_comparable(const models::Model& dense, const models::Model& routed, c
         "dense model of the same family and vocabulary",
         dense_dir, key, dense.config().value(key, Json()).dump(), routed.config().value(key, Json()).dump());
   }
+  D2D_CHECK_USAGE(dense.image_geometry() == routed.image_geometry(),
+                  "[sweep-tau] '{}': takes images or patches of another size than the converted model. Hint: "
+                  "sweep_tau.dense must have the same image_size, patch_size and num_channels",
+                  dense_dir);
   D2D_CHECK_USAGE(
       dense.num_labels() == routed.num_labels() && dense.label_names() == routed.label_names(),
       "[sweep-tau] '{}': its {} labels are not the converted model's {}. Hint: both must be trained on the "

@@ -28,13 +28,10 @@ struct Recipe {
   fs::path start;
 };
 
-models::LoadOptions load_options(const config::LoadedExperiment& experiment, const data::Splits& data) {
-  models::LoadOptions options;
-  if (!data::is_of_tokens(data.task)) options.num_labels = data.outputs();
-  options.label_names = data.label_names;
-  options.regression = data.task == data::Task::regression;
-  options.seed = derive_seed(static_cast<uint64_t>(experiment.options.run.seed), "head");
-  return options;
+/// The start model, or where its folder has no weights a model of its config.json with fresh ones.
+std::shared_ptr<models::Model> load_start(const io::HfFolder& folder, const models::LoadOptions& options) {
+  return folder.has_weights() ? models::load_model(folder, options)
+                              : models::make_model(folder.config(), options);
 }
 
 /// The teacher, whose classes must be the student's, in the same order.
@@ -141,18 +138,24 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
   const RunLog log_file(run);
   const torch::Device device = parse_device(experiment.options.run.device);
   set_threads(static_cast<int>(experiment.options.run.threads));
-  Inputs inputs = open_inputs(experiment, recipe.start, {"train", "validation"});
+  Inputs inputs =
+      open_inputs(experiment, recipe.start, {"train", "validation"}, weights_needed(recipe.stage));
   inputs.data.train = data::right_answers(inputs.data.train);
   const data::Splits& data = inputs.data;
-  log::info("{}: from '{}', {} training and {} validation sentences, {}", recipe.stage, recipe.start,
-            data.train.size(), data.validation.size(),
+  log::info("{}: from '{}', {} training and {} validation {}, {}", recipe.stage, recipe.start,
+            data.train.size(), data.validation.size(), data.train.unit(),
             data.task == data::Task::classification ? format("{} classes", data.label_names.size())
                                                     : data::task_name(data.task));
 
-  models::LoadOptions load = load_options(experiment, data);
+  models::LoadOptions load = head_options(data);
+  load.seed = derive_seed(static_cast<uint64_t>(experiment.options.run.seed), "head");
   load.fresh_head = true;
   load.dropout = recipe.train.dropout;
-  const auto model = models::load_model(inputs.folder, load);
+  if (!inputs.folder.has_weights()) {
+    log::warn("'{}' has no weights: training starts from fresh ones, of the seed {}", recipe.start,
+              experiment.options.run.seed);
+  }
+  const auto model = load_start(inputs.folder, load);
 
   train::TrainJob job{.model = model, .teacher = nullptr, .data = data, .options = recipe.train, .run = run};
   job.seed = static_cast<uint64_t>(experiment.options.run.seed);
@@ -167,7 +170,7 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
     check_penalty(*recipe.sparse, has_exact_zeros(*model));
     job.penalty = &recipe.sparse->penalty;
     job.reference_metric = [&] {
-      const auto dense = models::load_model(inputs.folder, load);
+      const auto dense = load_start(inputs.folder, load);
       dense->to(device);
       eval::EvaluateOptions options;
       options.batch_size = recipe.train.batch_size;

@@ -8,7 +8,8 @@ namespace d2dmoe::train {
 
 /// Mean task loss: cross-entropy, or mean squared error for regression. Computed in float32.
 /// @param logits           [B, C]; regression: [B, 1]
-/// @param labels           [B] int64 class ids, or float32 targets
+/// @param labels           [B] int64 class ids, [B, C] float32 shares of the classes (mixed images), or
+///                         regression's [B] float32 targets
 /// @param label_smoothing  in [0, 1): share of the target spread evenly over the classes
 /// @return                 scalar float32
 /// @throws Error  regression with label smoothing

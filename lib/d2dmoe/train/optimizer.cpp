@@ -2,9 +2,38 @@
 
 #include <torch/torch.h>
 
+#include <cmath>
+
 #include "d2dmoe/core/error.h"
 
 namespace d2dmoe::train {
+namespace {
+
+constexpr std::string_view kLayers = "layers.";
+
+/// Number of the layer that a parameter belongs to, or nothing outside the layers.
+std::optional<int64_t> layer_of(const std::string& name) {
+  if (!name.starts_with(kLayers)) return std::nullopt;
+  return std::stoll(name.substr(kLayers.size()));
+}
+
+/// Share of the learning rate that each parameter has, by its name.
+std::vector<double> layer_rates(const std::vector<std::string>& names, double decay) {
+  int64_t layers = 0;
+  for (const auto& name : names) layers = std::max(layers, layer_of(name).value_or(-1) + 1);
+  std::vector<double> rates;
+  for (const auto& name : names) {
+    const auto layer = layer_of(name);
+    const int64_t below = layer                             ? layers - *layer
+                          : name.starts_with("embeddings.") ? layers + 1
+                          : name.starts_with("norm.")       ? 1
+                                                            : 0;
+    rates.push_back(std::pow(decay, static_cast<double>(below)));
+  }
+  return rates;
+}
+
+}  // namespace
 
 Optimizer::Optimizer(torch::nn::Module& module, const config::OptimizerOptions& options) : options_(options) {
   const bool adam = options.name == "adamw" || options.name == "adam";
@@ -21,6 +50,10 @@ Optimizer::Optimizer(torch::nn::Module& module, const config::OptimizerOptions& 
         {item.key(), parameter, momentum ? zeros() : torch::Tensor(), adam ? zeros() : torch::Tensor()});
   }
   D2D_CHECK(!slots_.empty(), "[train] 'model': has no trainable parameter");
+  std::vector<std::string> names;
+  for (const Slot& slot : slots_) names.push_back(slot.name);
+  const auto rates = layer_rates(names, options.layer_decay);
+  for (size_t i = 0; i < slots_.size(); ++i) slots_[i].rate = rates[i];
   step_ = torch::zeros({}, slots_.front().parameter.options().dtype(torch::kFloat32).requires_grad(false));
 }
 
@@ -35,21 +68,21 @@ torch::Tensor Optimizer::gradient_norm() const {
 
 void Optimizer::step(double lr, const torch::Tensor& norm) {
   const torch::NoGradGuard no_grad;
-  std::vector<Slot*> decayed, plain;
+  std::map<std::pair<bool, double>, std::vector<Slot*>> groups;  // by what their update depends on
   for (Slot& slot : slots_) {
-    if (!slot.parameter.grad().defined()) continue;
-    (slot.parameter.dim() > 1 ? decayed : plain).push_back(&slot);
+    if (slot.parameter.grad().defined()) groups[{slot.parameter.dim() > 1, slot.rate}].push_back(&slot);
   }
   std::optional<torch::Tensor> scale;  // the kernels divide gradients by it
   if (options_.clip_norm > 0) scale = ((norm + 1e-6) / options_.clip_norm).clamp_min(1.0);
   step_.add_(1);
-  update(decayed, options_.weight_decay, lr, scale);
-  update(plain, 0, lr, scale);
+  for (const auto& [group, slots] : groups) {
+    const auto& [decays, rate] = group;
+    update(slots, decays ? options_.weight_decay : 0, lr * rate, scale);
+  }
 }
 
 void Optimizer::update(const std::vector<Slot*>& slots, double decay, double lr,
                        const std::optional<torch::Tensor>& scale) {
-  if (slots.empty()) return;
   std::vector<torch::Tensor> parameters, gradients, first, second;
   for (const Slot* slot : slots) {
     parameters.push_back(slot->parameter);

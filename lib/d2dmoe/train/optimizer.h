@@ -13,6 +13,9 @@ namespace d2dmoe::train {
 /// AdamW, Adam or SGD with momentum over a module's parameters, by LibTorch's fused multi-tensor kernels (CPU
 /// and CUDA). Weight decay acts on matrices and tables (embeddings too); one-dimensional parameters (biases,
 /// norm weights) have none, as in the Hugging Face Trainer. A parameter without a gradient is left alone.
+/// With layer_decay d, the parameters of layer i of L ("layers.i.…") learn at d^(L - i) of the rate, the
+/// embeddings at d^(L + 1), the norm behind the layers as the last of them, and the head at the full rate, as
+/// in timm.
 class Optimizer {
  public:
   /// @throws Error  unknown optimiser name
@@ -36,6 +39,7 @@ class Optimizer {
   struct Slot {
     std::string name;
     torch::Tensor parameter, first, second;
+    double rate = 1;  // share of the learning rate
   };
   void update(const std::vector<Slot*>& slots, double decay, double lr,
               const std::optional<torch::Tensor>& scale);

@@ -46,8 +46,8 @@ Json sites_json(const std::vector<sparsity::SiteSparsity>& sites, const std::vec
   return list;
 }
 
-Recorder::Recorder(io::RunFolder& run, const std::string& title, int64_t sentences)
-    : run_(run), board_(run.dir() / "tb"), progress_(title, sentences, "sentences"), left_(sentences) {}
+Recorder::Recorder(io::RunFolder& run, const std::string& title, int64_t sentences, const std::string& unit)
+    : run_(run), board_(run.dir() / "tb"), progress_(title, sentences, unit), left_(sentences) {}
 
 void Recorder::event(const Json& event) {
   run_.append_metrics(event);

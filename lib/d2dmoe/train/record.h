@@ -40,7 +40,8 @@ nlohmann::ordered_json sites_json(const std::vector<sparsity::SiteSparsity>& sit
 class Recorder {
  public:
   /// @param sentences  left to train on, for the bar
-  Recorder(io::RunFolder& run, const std::string& title, int64_t sentences);
+  /// @param unit       what the bar calls them, see data::Source
+  Recorder(io::RunFolder& run, const std::string& title, int64_t sentences, const std::string& unit);
   /// A line of the run: {"event": "train" or "eval", "step", …}; its numbers become scalars "<event>/<key>"
   /// and, per site, "<event>_<key>/<site>".
   void event(const nlohmann::ordered_json& event);

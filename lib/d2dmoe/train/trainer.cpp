@@ -10,6 +10,7 @@
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/core/signals.h"
+#include "d2dmoe/data/batch_loader.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/sparsity/activation_statistics.h"
@@ -40,8 +41,10 @@ class Loop {
 
  private:
   void start();
+  void open_epoch(int64_t epoch);
+  std::vector<Rows> parts_of(const Rows& group) const;
   void train_step();
-  torch::Tensor forward_backward(const Rows& rows, double share, double token_share, double alpha,
+  torch::Tensor forward_backward(const data::Batch& batch, double share, double token_share, double alpha,
                                  const std::vector<nn::Observer*>& watchers);
   void check_finite(const StepValues& values, double norm);
   void log_step(double alpha, double lr, double norm);
@@ -70,7 +73,8 @@ class Loop {
   int64_t step_ = 0;       // optimiser steps done
   int64_t unproven_ = -1;  // step of the newest checkpoint until the step behind it turns out finite
   int64_t loaded_epoch_ = -1;
-  std::vector<Rows> groups_;  // of loaded_epoch_: the rows of one optimiser step each
+  std::vector<Rows> groups_;                    // of loaded_epoch_: the rows of one optimiser step each
+  std::unique_ptr<data::BatchLoader> batches_;  // the parts of the groups from step_ on
   RunningSums sums_;
   Validation best_, last_;
   int64_t without_improvement_ = 0;
@@ -153,15 +157,38 @@ void Loop::start() {
   }
   logged_at_ = seconds();
   const int64_t rows = job_.data.train.size();
-  recorder_ = std::make_unique<Recorder>(job_.run, "train", (total_ - step_) * rows / steps_per_epoch_);
+  recorder_ = std::make_unique<Recorder>(job_.run, "train", (total_ - step_) * rows / steps_per_epoch_,
+                                         job_.data.train.unit());
+}
+
+/// Begins an epoch, or goes on in the middle of one.
+void Loop::open_epoch(int64_t epoch) {
+  groups_ = data::epoch_batches(job_.data.train, options_.batch_size * options_.accumulate,
+                                /*shuffle=*/true, job_.seed, epoch);
+  std::vector<Rows> parts;
+  for (auto group = groups_.begin() + step_ % steps_per_epoch_; group != groups_.end(); ++group) {
+    for (auto& part : parts_of(*group)) parts.push_back(std::move(part));
+  }
+  data::BatchLoader::Options loading;
+  loading.threads = job_.data.train.loader_threads();
+  loading.augment = derive_seed(job_.seed, "augment", static_cast<uint64_t>(epoch));
+  batches_ = std::make_unique<data::BatchLoader>(job_.data.train, std::move(parts), loading);
+  loaded_epoch_ = epoch;
+}
+
+/// The micro-batches of an optimiser step.
+std::vector<Rows> Loop::parts_of(const Rows& group) const {
+  const size_t size = (group.size() + options_.accumulate - 1) / options_.accumulate;
+  std::vector<Rows> parts;
+  for (size_t from = 0; from < group.size(); from += size) {
+    parts.emplace_back(group.begin() + static_cast<int64_t>(from),
+                       group.begin() + static_cast<int64_t>(std::min(group.size(), from + size)));
+  }
+  return parts;
 }
 
 void Loop::train_step() {
-  if (const int64_t epoch = step_ / steps_per_epoch_; epoch != loaded_epoch_) {
-    groups_ = data::epoch_batches(job_.data.train, options_.batch_size * options_.accumulate,
-                                  /*shuffle=*/true, job_.seed, epoch);
-    loaded_epoch_ = epoch;
-  }
+  if (const int64_t epoch = step_ / steps_per_epoch_; epoch != loaded_epoch_) open_epoch(epoch);
   const Rows& group = groups_.at(static_cast<size_t>(step_ % steps_per_epoch_));
   const int64_t tokens = job_.data.train.tokens(group);
   const auto counted = static_cast<double>(job_.data.train.counted(group));
@@ -175,14 +202,12 @@ void Loop::train_step() {
   const double alpha = alpha_.at(step_);
   StepValues values{.sentences = static_cast<int64_t>(group.size()), .tokens = tokens};
   torch::Tensor seen;  // [4]: loss, task loss, penalty, distillation, summed over the micro-batches
-  const size_t size = (group.size() + options_.accumulate - 1) / options_.accumulate;
-  for (size_t from = 0; from < group.size(); from += size) {
-    const Rows rows(group.begin() + static_cast<int64_t>(from),
-                    group.begin() + static_cast<int64_t>(std::min(group.size(), from + size)));
-    const int64_t micro_tokens = job_.data.train.tokens(rows);
+  for (size_t done = 0; done < group.size();) {
+    const auto batch = batches_->next().value().to(job_.device);
+    done += static_cast<size_t>(batch.size());
     const auto part =
-        forward_backward(rows, static_cast<double>(job_.data.train.counted(rows)) / counted,
-                         static_cast<double>(micro_tokens) / static_cast<double>(tokens), alpha, watchers);
+        forward_backward(batch, static_cast<double>(job_.data.train.counted(batch.rows)) / counted,
+                         static_cast<double>(batch.tokens()) / static_cast<double>(tokens), alpha, watchers);
     seen = seen.defined() ? seen + part : part;
   }
   const torch::Tensor norm = optimizer_.gradient_norm();
@@ -209,10 +234,8 @@ void Loop::train_step() {
 /// parts' gradients add up
 ///                            to those of the whole
 /// @return  [4] float32: loss, task loss, penalty, distillation, each times its share
-torch::Tensor Loop::forward_backward(const Rows& rows, double share, double token_share, double alpha,
+torch::Tensor Loop::forward_backward(const data::Batch& batch, double share, double token_share, double alpha,
                                      const std::vector<nn::Observer*>& watchers) {
-  const uint64_t augment = derive_seed(job_.seed, "augment", static_cast<uint64_t>(loaded_epoch_));
-  const auto batch = job_.data.train.collate(rows, augment).to(job_.device);
   nn::ForwardContext ctx(batch);
   ctx.observers = watchers;
   if (has_penalty()) {
@@ -382,6 +405,7 @@ Json Loop::result() const {
   }
   if (has_penalty()) result["alpha"] = alpha_.at(step_);
   result["seconds"] = seconds();
+  result["unit"] = job_.data.train.unit();
   result["sentences_per_second"] = static_cast<double>(sentences_) / std::max(1e-9, seconds());
   return result;
 }

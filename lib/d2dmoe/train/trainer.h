@@ -33,7 +33,8 @@ struct TrainJob {
 /// best would be the densest.
 /// @return  {"steps", "epochs", "stopped_early", "kept_step", "best": {"metric", "value", "loss", "step"(,
 /// "zeros",
-///          "sites")}, "final": the same of the last validation, "alpha", "seconds", "sentences_per_second"}
+///          "sites")}, "final": the same of the last validation, "alpha", "seconds", "unit" ("sentences" or
+///          "images"), "sentences_per_second" (of either)}
 /// @throws UsageError   options that do not fit the task or each other
 /// @throws Interrupted  a stop was asked for; the state is saved
 /// @throws Error        loss or gradient became NaN or infinite: names the step; the last good state is kept
