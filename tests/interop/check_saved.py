@@ -4,10 +4,12 @@ logits, for every family: text, images and language models.
 
     tests/interop/run check_saved.py build/cpu-release/tests/models/test_models
 
-The test program's hidden case [saved] writes the folders: each with a logits.safetensors that holds packed "token_ids"
-and "lengths", or "pixels", and our "logits" for them.
+The test program's hidden cases [saved] write the folders: each with a logits.safetensors that holds packed "token_ids"
+and "lengths", or "pixels", and our "logits" for them. Folders "refused-…" have perceptrons in place of attention
+projections: transformers must refuse them, by config.json and, asked for the class, by the weights.
 """
 
+import json
 import os
 import pathlib
 import subprocess
@@ -56,6 +58,18 @@ def check(folder):
     assert worst <= TOLERANCE, f"{folder.name}: {worst}"
 
 
+def check_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    cls = getattr(transformers, config["architectures"][0].removeprefix("D2dMoe"))
+    for load in (AutoConfig, AutoModelForSequenceClassification, AutoModelForCausalLM, cls):
+        try:
+            load.from_pretrained(folder)
+        except (ValueError, RuntimeError) as error:
+            print(f"{folder.name}: {load.__name__} refuses: {str(error).splitlines()[0][:90]}")
+        else:
+            raise AssertionError(f"{folder.name}: {load.__name__} takes it")
+
+
 def main():
     transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as name:
@@ -63,7 +77,7 @@ def main():
         folders = sorted(pathlib.Path(name).iterdir())
         assert len(folders) >= 8, f"only {len(folders)} folders were written"
         for folder in folders:
-            check(folder)
+            (check_refused if folder.name.startswith("refused-") else check)(folder)
 
 
 if __name__ == "__main__":

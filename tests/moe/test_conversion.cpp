@@ -89,9 +89,9 @@ TEST_CASE("conversion: the sites are chosen by layer and kind") {
   CHECK(contains(refused(), "[0, 1]"));
   options.layers = {};
   options.kinds = {"ffn", "q"};
-  CHECK(contains(refused(), "attention projection"));
+  CHECK(contains(refused(), "'q' is a linear layer of this model's attention"));
   options.kinds = {"mlp"};
-  CHECK(contains(refused(), "must be \"ffn\""));
+  CHECK(contains(refused(), "must be ffn, q, k, v or o"));
   options.kinds = {"ffn"};
   convert_all(*model, 8);
   CHECK(contains(refused(), "mixture of experts already"));

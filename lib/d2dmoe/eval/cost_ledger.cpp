@@ -25,6 +25,9 @@ constexpr int64_t kGroup = 8;  // CLS_8
 
 CostLedger::CostLedger(models::Model& model, const moe::Selection* selection)
     : parts_(model.cost_parts()), pairs_(parts_.size()), padded_pairs_(parts_.size()) {
+  std::map<std::string, const nn::Projection*> linear_layers;  // that sites stand for, by their names
+  for (const auto* projection : model.projections())
+    if (projection->site() != nullptr) linear_layers[projection->id().name] = projection;
   for (auto* site : model.sites()) {
     const auto w = site->layer()->weights();
     const double matrices = w.gated() ? 3 : 2;
@@ -34,20 +37,23 @@ CostLedger::CostLedger(models::Model& model, const moe::Selection* selection)
     s.id = site->id();
     s.hidden = hidden;
     element_bytes_ = static_cast<double>(w.w1.element_size());
-    const double perceptron = 2 * hidden * ((matrices - 1) * d_in + d_out);
+    s.flops = 2 * hidden * ((matrices - 1) * d_in + d_out);
+    s.apart = hidden * (matrices - 1);  // activation, and the product of a gated site
     // An attention site replaced one linear layer (docs/method.md §5); an FFN is its own dense form.
-    const bool ffn = s.id.kind == nn::SiteKind::ffn;
-    s.dense_flops = ffn ? perceptron : 2 * d_in * d_out;
-    s.dense_apart = ffn ? hidden * (matrices - 1) : 0;  // activation, and the product of a gated site
+    const auto replaced = linear_layers.find(s.id.name);
+    const bool ffn = replaced == linear_layers.end();
+    s.dense_flops = ffn ? s.flops : 2 * d_in * d_out;
+    s.dense_apart = ffn ? s.apart : 0;
     const double hidden_elements =
         elements(w.w1) + elements(w.b1) + elements(w.wu) + elements(w.bu) + elements(w.w2t);
     s.always_bytes = elements(w.b2) * element_bytes_;
-    s.dense_bytes = (ffn ? hidden_elements : d_in * d_out) * element_bytes_ + s.always_bytes;
+    s.dense_bytes = ffn ? hidden_elements * element_bytes_ + s.always_bytes
+                        : (d_in * d_out + (replaced->second->has_bias() ? d_out : 0)) * element_bytes_;
     if (auto* layer = moe::as_experts(*site)) {
       s.experts = layer->experts();
       const double experts = static_cast<double>(s.experts);
-      s.expert_flops = perceptron / experts;
-      s.expert_apart = hidden * (matrices - 1) / experts;
+      s.expert_flops = s.flops / experts;
+      s.expert_apart = s.apart / experts;
       s.expert_bytes = hidden_elements * element_bytes_ / experts;
       const bool asks_router = (selection != nullptr ? *selection : layer->selection()).rule != "all";
       s.use = torch::zeros({s.experts}, torch::kInt64);
@@ -57,7 +63,7 @@ CostLedger::CostLedger(models::Model& model, const moe::Selection* selection)
         s.always_bytes += s.router_flops / 2 * element_bytes_;
       }
     } else {
-      s.always_bytes = s.dense_bytes;
+      s.always_bytes += hidden_elements * element_bytes_;
     }
     sites_.push_back(std::move(s));
   }
@@ -142,8 +148,8 @@ Cost CostLedger::result() const {
     sequence_bytes += s.always_bytes * sequences_ + s.expert_bytes * s.sequence_unions;
     token_bytes += s.always_bytes + s.expert_bytes * s.chosen / tokens_;
     if (s.experts == 0) {
-      add("", s.dense_flops, s.dense_flops * padding, s.dense_flops, true);
-      add(" activation", s.dense_apart, s.dense_apart * padding, s.dense_apart, false);
+      add("", s.flops, s.flops * padding, s.dense_flops, true);
+      add(" activation", s.apart, s.apart * padding, s.dense_apart, false);
       continue;
     }
     D2D_CHECK(s.rows == tokens_, "[cost ledger] '{}': reported {} token rows, the batches had {}", s.id.name,

@@ -34,7 +34,8 @@ struct SiteCost {
   std::vector<double> expert_use;  ///< [E] share of the tokens that chose each expert
 };
 
-/// Cost of a model on a data set. Shares are relative to the dense model on the same batches.
+/// Cost of a model on a data set. Shares are relative to the dense model on the same batches: the one that
+/// has linear layers where this one has perceptrons or their experts.
 struct Cost {
   int64_t tokens = 0, padded_tokens = 0, sequences = 0, batches = 0;
   double flops_per_token = 0,
@@ -84,8 +85,9 @@ class CostLedger : public nn::Observer {
     nn::SiteId id;
     int64_t experts = 0;  // 0 = dense
     double hidden = 0;
-    double dense_flops = 0, router_flops = 0, expert_flops = 0;  // per token; of one expert
-    double dense_apart = 0, selection_apart = 0, expert_apart = 0;
+    // Per token: with all neurons; of the dense model, which attention sites are no part of; of one expert.
+    double flops = 0, dense_flops = 0, router_flops = 0, expert_flops = 0;
+    double apart = 0, dense_apart = 0, selection_apart = 0, expert_apart = 0;
     double always_bytes = 0, expert_bytes = 0, dense_bytes = 0;  // of one expert
     double rows = 0, chosen = 0, run = 0, padded_chosen = 0, empty = 0;
     double groups = 0, group_unions = 0, batch_unions = 0, sequence_unions = 0;

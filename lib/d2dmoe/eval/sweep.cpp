@@ -48,7 +48,7 @@ Sweep::Sweep(const Setup& setup) : setup_(setup) {
             {"padded_tokens", cost.padded_tokens},
             {"flops_per_token", cost.flops_per_token},
             {"apart_per_token", cost.apart_per_token},
-            {"flops_share", 1.0},
+            {"flops_share", cost.flops_share},
             {"weight_bytes", cost.weight_bytes},
             {"sentences_per_second", static_cast<double>(cost.sequences) / dense_predictions_.seconds},
             {"convention", json.at("convention")},

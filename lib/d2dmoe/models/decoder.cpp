@@ -6,6 +6,7 @@
 #include <map>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/models/attention_sites.h"
 #include "d2dmoe/models/batch_checks.h"
 #include "d2dmoe/nn/dropout.h"
 #include "d2dmoe/nn/kv_cache.h"
@@ -161,21 +162,11 @@ nn::KvCache Decoder::make_cache(int64_t sequences, int64_t capacity) const {
           spec_.kv_heads, spec_.head_dim, words_->weight.options().requires_grad(false)};
 }
 
-std::vector<nn::Site*> Decoder::sites() {
-  std::vector<nn::Site*> sites;
-  for (const auto& layer : layers_) sites.push_back(&layer->site());
-  return sites;
-}
-
 std::vector<CostPart> Decoder::cost_parts() const {
   const auto number = [](int64_t n) { return static_cast<double>(n); };
   const double layers = number(spec_.layers), d = number(spec_.dim);
   const double queries = number(spec_.heads * spec_.head_dim), keys = number(spec_.kv_heads * spec_.head_dim);
-  const double biases = (spec_.qkv_bias ? queries + 2 * keys : 0) + (spec_.output_bias ? d : 0);
-  const double matrices = 2 * d * (queries + keys);
-  std::vector<CostPart> parts = {{.name = "attention.projections",
-                                  .per_token = layers * 2 * matrices,
-                                  .weight_elements = layers * (matrices + biases)}};
+  std::vector<CostPart> parts = {projections_cost(projections())};
   // Elementwise work, in operations per element, as EncoderClassifier counts it; a cap takes 3, turning a
   // query or key 3, a norm without mean and bias 3.
   std::map<int64_t, double> layers_by_window;

@@ -17,7 +17,8 @@ class DecoderLayer : public torch::nn::Module {
   /// @param x       [N, D]
   /// @param angles  nullptr without rotary embedding
   torch::Tensor forward(const torch::Tensor& x, const nn::RotaryAngles* angles, nn::ForwardContext& ctx);
-  nn::Site& site() { return *ffn_; }
+  std::vector<nn::Site*> sites() { return nn::block_sites(projections(), *ffn_); }
+  nn::Projections projections() const { return attention_->projections(); }
 
  private:
   double residual_dropout_;
@@ -37,7 +38,8 @@ class Decoder : public Model, public LanguageModel {
   /// @throws Error  no sequence, an id outside its table, a sequence beyond the learned positions or the
   /// cache
   torch::Tensor forward(const data::Batch& batch, nn::ForwardContext& ctx) override;
-  std::vector<nn::Site*> sites() override;
+  std::vector<nn::Site*> sites() override { return sites_of(layers_); }
+  std::vector<nn::Projection*> projections() const override { return projections_of(layers_); }
   std::vector<CostPart> cost_parts() const override;
   int64_t max_length() const override { return spec_.positions; }
   LanguageModel* language_model() override { return spec_.classes ? nullptr : this; }

@@ -3,14 +3,17 @@
 #include <ATen/Functions.h>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/models/attention_sites.h"
 #include "d2dmoe/models/batch_checks.h"
 #include "d2dmoe/nn/dropout.h"
 
 namespace d2dmoe::models {
+
 EncoderLayer::EncoderLayer(const EncoderSpec& spec, int64_t index)
     : projection_dropout_(spec.projection_dropout), hidden_dropout_(spec.hidden_dropout) {
   attention_ = register_module(
-      "attention", std::make_shared<nn::SelfAttention>(spec.dim, spec.heads, spec.attention_dropout));
+      "attention", std::make_shared<nn::SelfAttention>(spec.dim, spec.heads, spec.attention_dropout,
+                                                       /*qkv_bias=*/true, index));
   attention_norm_ =
       register_module("attention_norm", std::make_shared<nn::LayerNorm>(spec.dim, spec.layer_norm_eps));
   nn::DenseFeedForward::Options options;
@@ -78,18 +81,9 @@ torch::Tensor EncoderClassifier::forward(const data::Batch& batch, nn::ForwardCo
   return head_output_->forward(nn::dropout(pooled, spec_.head_dropout, is_training()));
 }
 
-std::vector<nn::Site*> EncoderClassifier::sites() {
-  std::vector<nn::Site*> sites;
-  for (const auto& layer : layers_) sites.push_back(&layer->site());
-  return sites;
-}
-
 std::vector<CostPart> EncoderClassifier::cost_parts() const {
   const auto layers = static_cast<double>(spec_.layers), d = static_cast<double>(spec_.dim);
   const auto heads = static_cast<double>(spec_.heads), classes = static_cast<double>(spec_.classes);
-  CostPart projections{.name = "attention.projections",
-                       .per_token = layers * 4 * 2 * d * d,
-                       .weight_elements = layers * 4 * (d * d + d)};
   CostPart scores{.name = "attention.scores", .per_token_pair = layers * 2 * 2 * d};
   CostPart head{.name = "head",
                 .per_sequence = 2 * d * d + 2 * d * classes,
@@ -104,7 +98,7 @@ std::vector<CostPart> EncoderClassifier::cost_parts() const {
                  .weight_elements = (2 * layers + 1) * 2 * d};
   CostPart softmax{.name = "softmax", .per_token_pair = layers * 4 * heads, .matmul = false};
   CostPart activation{.name = "head activation", .per_sequence = d, .matmul = false};
-  return {projections, scores, head, embeddings, norms, softmax, activation};
+  return {projections_cost(projections()), scores, head, embeddings, norms, softmax, activation};
 }
 
 }  // namespace d2dmoe::models

@@ -17,7 +17,8 @@ class EncoderLayer : public torch::nn::Module {
   EncoderLayer(const EncoderSpec& spec, int64_t index);
   /// @param x  [N, D]
   torch::Tensor forward(const torch::Tensor& x, nn::ForwardContext& ctx);
-  nn::Site& site() { return *ffn_; }
+  std::vector<nn::Site*> sites() { return nn::block_sites(projections(), *ffn_); }
+  nn::Projections projections() const { return attention_->projections(); }
 
  private:
   double projection_dropout_, hidden_dropout_;
@@ -37,7 +38,8 @@ class EncoderClassifier : public Model {
 
   /// @throws Error  no sequence, one longer than max_length(), an id outside its table
   torch::Tensor forward(const data::Batch& batch, nn::ForwardContext& ctx) override;
-  std::vector<nn::Site*> sites() override;
+  std::vector<nn::Site*> sites() override { return sites_of(layers_); }
+  std::vector<nn::Projection*> projections() const override { return projections_of(layers_); }
   std::vector<CostPart> cost_parts() const override;
   int64_t max_length() const override { return spec_.positions - spec_.position_offset; }
 

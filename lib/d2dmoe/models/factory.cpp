@@ -1,6 +1,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/models/attention_sites.h"
 #include "d2dmoe/models/family.h"
 #include "d2dmoe/models/hf_weights.h"
 #include "d2dmoe/models/labels.h"
@@ -65,12 +66,14 @@ const Family& find_family(const ConfigReader& config) {
 
 std::shared_ptr<Model> outline_model(const nlohmann::ordered_json& config, const std::string& origin,
                                      const LoadOptions& options) {
-  const Family& family = find_family(ConfigReader(config, origin));
-  auto changed = config;
+  auto changed = family_config(config);
+  const Family& family = find_family(ConfigReader(changed, origin));
   changed["model_type"] = family.model_type;
   set_labels(changed, options, origin);
   try {
-    return family.build(ConfigReader(changed, origin), options);
+    auto model = family.build(ConfigReader(changed, origin), options);
+    place_perceptrons(*model, changed, origin);
+    return model;
   } catch (const c10::Error& e) {
     D2D_CHECK(false, "[model config] '{}': a model of these sizes cannot be allocated: {}", origin,
               e.what_without_backtrace());

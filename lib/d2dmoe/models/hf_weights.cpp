@@ -7,6 +7,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/core/random.h"
+#include "d2dmoe/models/attention_sites.h"
 #include "d2dmoe/models/family.h"
 
 namespace d2dmoe::models {
@@ -25,8 +26,9 @@ class Checkpoint {
  public:
   Checkpoint(const io::HfFolder& folder, const HfLayout& hf) : folder_(folder), prefix_(hf.prefix) {
     // A class for another task has a `classifier` of its own meaning: only a sequence classifier's counts.
-    const auto classes = folder.config().find("architectures");
-    foreign_head_ = classes != folder.config().end() && classes->is_array() && !classes->empty() &&
+    const auto config = family_config(folder.config());
+    const auto classes = config.find("architectures");
+    foreign_head_ = classes != config.end() && classes->is_array() && !classes->empty() &&
                     classes->front() != hf.architecture;
   }
 

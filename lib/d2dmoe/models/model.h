@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "d2dmoe/io/hf_folder.h"
 #include "d2dmoe/nn/feed_forward.h"
 #include "d2dmoe/nn/kv_cache.h"
+#include "d2dmoe/nn/projection.h"
 
 namespace d2dmoe::models {
 
@@ -52,9 +54,26 @@ struct HfLayout {
   std::string activation_key;  ///< key of config.json: "hidden_act"
   double initializer_range = 0.02;  ///< standard deviation of fresh weights
   std::vector<HfName> names;        ///< every parameter of the model
+  std::set<std::string> gone = {};  ///< theirs of projections that are perceptrons (attention_sites.h)
 };
 
 class LanguageModel;
+
+/// What the blocks of a model hold, one block after the other; of Model::sites() and projections().
+template <class Layers>
+std::vector<nn::Site*> sites_of(const Layers& layers) {
+  std::vector<nn::Site*> sites;
+  for (const auto& layer : layers)
+    for (auto* site : layer->sites()) sites.push_back(site);
+  return sites;
+}
+template <class Layers>
+std::vector<nn::Projection*> projections_of(const Layers& layers) {
+  std::vector<nn::Projection*> projections;
+  for (const auto& layer : layers)
+    for (auto* projection : layer->projections()) projections.push_back(projection);
+  return projections;
+}
 
 /// A Transformer whose convertible places are sites. Parameters carry our names; hf().names maps them to the
 /// checkpoint's.
@@ -65,6 +84,13 @@ class Model : public torch::nn::Module {
   virtual torch::Tensor forward(const data::Batch& batch, nn::ForwardContext& ctx) = 0;
   /// Every site, in the order of the forward pass; index i has id().index == i.
   virtual std::vector<nn::Site*> sites() = 0;
+  /// The attention's linear layers and what took their places, in the order of the forward pass.
+  virtual std::vector<nn::Projection*> projections() const = 0;
+  /// Puts a perceptron where a projection of this model is linear. sites() has it from then on; name table
+  /// and config() follow.
+  /// @throws Error  it is a site already; other sizes
+  /// @ref docs/method.md §5
+  void replace_projection(nn::Projection& projection, std::shared_ptr<nn::FeedForward> perceptron);
   virtual std::vector<CostPart> cost_parts() const = 0;
   /// Longest sequence that the position table allows. What has no such table gives the length that it was
   /// made for and takes longer ones: models with rotary embedding, vision models with larger images.

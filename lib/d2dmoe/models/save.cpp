@@ -4,6 +4,7 @@
 
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/safetensors.h"
+#include "d2dmoe/models/attention_sites.h"
 #include "d2dmoe/models/hf_weights.h"
 
 namespace d2dmoe::models {
@@ -17,6 +18,7 @@ std::map<std::string, torch::Tensor> hf_tensors(Model& model) {
     const auto whole = parts.size() == 1 ? parts.front() : at::cat(parts);
     tensors[tensor.name] = (tensor.transposed ? whole.t() : whole).to(torch::kCPU).contiguous();
   }
+  for (const auto& name : model.hf().gone) tensors.try_emplace(name, torch::zeros({0}));
   return tensors;
 }
 
@@ -41,7 +43,7 @@ void save_model(Model& model, const std::filesystem::path& dir) {
   for (const char* key : {"dtype", "torch_dtype"})  // new and old name of the dtype on disk
     if (config.contains(key)) config[key] = dtype_name(tensors);
   io::write_safetensors(dir / "model.safetensors", tensors);
-  io::write_file(dir / "config.json", config.dump(2) + "\n");
+  io::write_file(dir / "config.json", folder_config(config).dump(2) + "\n");
 }
 
 }  // namespace d2dmoe::models

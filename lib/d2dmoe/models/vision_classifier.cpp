@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/models/attention_sites.h"
 #include "d2dmoe/models/family.h"
 #include "d2dmoe/models/labels.h"
 #include "d2dmoe/nn/dropout.h"
@@ -73,8 +74,9 @@ std::vector<HfName> vision_names(const std::string& prefix, const VisionSpec& sp
 VisionLayer::VisionLayer(const VisionSpec& spec, int64_t index) : dropout_(spec.hidden_dropout) {
   attention_norm_ =
       register_module("attention_norm", std::make_shared<nn::LayerNorm>(spec.dim, spec.layer_norm_eps));
-  attention_ = register_module("attention", std::make_shared<nn::SelfAttention>(
-                                                spec.dim, spec.heads, spec.attention_dropout, spec.qkv_bias));
+  attention_ =
+      register_module("attention", std::make_shared<nn::SelfAttention>(
+                                       spec.dim, spec.heads, spec.attention_dropout, spec.qkv_bias, index));
   ffn_norm_ = register_module("ffn_norm", std::make_shared<nn::LayerNorm>(spec.dim, spec.layer_norm_eps));
   nn::DenseFeedForward::Options options;
   options.d_in = options.d_out = spec.dim;
@@ -131,12 +133,6 @@ torch::Tensor VisionClassifier::forward(const data::Batch& batch, nn::ForwardCon
   return heads_.size() == 1 ? logits : logits / static_cast<double>(heads_.size());
 }
 
-std::vector<nn::Site*> VisionClassifier::sites() {
-  std::vector<nn::Site*> sites;
-  for (const auto& layer : layers_) sites.push_back(&layer->site());
-  return sites;
-}
-
 std::vector<CostPart> VisionClassifier::cost_parts() const {
   const auto& image = spec_.image;
   const auto layers = static_cast<double>(spec_.layers), d = static_cast<double>(spec_.dim);
@@ -149,9 +145,6 @@ std::vector<CostPart> VisionClassifier::cost_parts() const {
                    .per_token = 2 * patch * d,
                    .per_sequence = -special * 2 * patch * d,
                    .weight_elements = patch * d + d};
-  CostPart projections{.name = "attention.projections",
-                       .per_token = layers * 4 * 2 * d * d,
-                       .weight_elements = layers * (4 * d * d + (spec_.qkv_bias ? 4 : 1) * d)};
   CostPart scores{.name = "attention.scores", .per_token_pair = layers * 2 * 2 * d};
   CostPart head{.name = "head",
                 .per_sequence = outputs * 2 * d * classes,
@@ -165,7 +158,7 @@ std::vector<CostPart> VisionClassifier::cost_parts() const {
                  .matmul = false,
                  .weight_elements = (2 * layers + 1) * 2 * d};
   CostPart softmax{.name = "softmax", .per_token_pair = layers * 4 * heads, .matmul = false};
-  return {patches, projections, scores, head, embeddings, norms, softmax};
+  return {patches, projections_cost(projections()), scores, head, embeddings, norms, softmax};
 }
 
 }  // namespace d2dmoe::models

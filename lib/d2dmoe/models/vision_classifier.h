@@ -40,7 +40,8 @@ class VisionLayer : public torch::nn::Module {
   VisionLayer(const VisionSpec& spec, int64_t index);
   /// @param x  [N, D]
   torch::Tensor forward(const torch::Tensor& x, nn::ForwardContext& ctx);
-  nn::Site& site() { return *ffn_; }
+  std::vector<nn::Site*> sites() { return nn::block_sites(projections(), *ffn_); }
+  nn::Projections projections() const { return attention_->projections(); }
 
  private:
   double dropout_;
@@ -58,7 +59,8 @@ class VisionClassifier : public Model {
 
   /// @throws Error  a batch of texts, without images, or of images that do not fit image_geometry()
   torch::Tensor forward(const data::Batch& batch, nn::ForwardContext& ctx) override;
-  std::vector<nn::Site*> sites() override;
+  std::vector<nn::Site*> sites() override { return sites_of(layers_); }
+  std::vector<nn::Projection*> projections() const override { return projections_of(layers_); }
   std::vector<CostPart> cost_parts() const override;
   int64_t max_length() const override { return spec_.image.grid().tokens(); }
   std::optional<data::ImageGeometry> image_geometry() const override { return spec_.image; }

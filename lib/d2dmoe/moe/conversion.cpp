@@ -10,18 +10,16 @@
 namespace d2dmoe::moe {
 namespace {
 
-void check_kinds(const std::vector<std::string>& kinds) {
-  D2D_CHECK_USAGE(!kinds.empty(),
-                  "[convert] 'convert.kinds': got an empty list, must name what is converted. Hint: "
-                  "[\"ffn\"]");
-  for (const auto& kind : kinds) {
+void check_kinds(const std::vector<std::string>& wanted, const std::set<std::string>& known) {
+  for (const auto& kind : wanted) {
     const bool attention = kind == "q" || kind == "k" || kind == "v" || kind == "o";
-    D2D_CHECK_USAGE(
-        !attention,
-        "[convert] 'convert.kinds': '{}' is an attention projection, and those cannot be converted yet. "
-        "Hint: [\"ffn\"]",
-        kind);
-    D2D_CHECK_USAGE(kind == "ffn", "[convert] 'convert.kinds': got '{}', must be \"ffn\"", kind);
+    D2D_CHECK_USAGE(attention || kind == "ffn",
+                    "[convert] 'convert.kinds': got '{}', must be ffn, q, k, v or o", kind);
+    D2D_CHECK_USAGE(known.contains(kind),
+                    "[convert] 'convert.kinds': '{}' is a linear layer of this model's attention, which has "
+                    "no neurons to "
+                    "split. Hint: train_sparse.attention.projections puts perceptrons there first",
+                    kind);
   }
 }
 
@@ -33,6 +31,12 @@ void check_layers(const std::vector<int64_t>& wanted, const std::set<int64_t>& k
   }
 }
 
+/// @param wanted  empty = everything
+template <class T>
+bool is_wanted(const std::vector<T>& wanted, const T& value) {
+  return wanted.empty() || std::find(wanted.begin(), wanted.end(), value) != wanted.end();
+}
+
 torch::Tensor permuted(const torch::Tensor& rows, const torch::Tensor& permutation) {
   return rows.defined() ? rows.index_select(0, permutation) : rows;
 }
@@ -40,17 +44,19 @@ torch::Tensor permuted(const torch::Tensor& rows, const torch::Tensor& permutati
 }  // namespace
 
 std::vector<nn::Site*> chosen_sites(models::Model& model, const config::ConvertOptions& options) {
-  check_kinds(options.kinds);
   const auto sites = model.sites();
   std::set<int64_t> layers;
-  for (const auto* site : sites) layers.insert(site->id().layer);
+  std::set<std::string> kinds;
+  for (const auto* site : sites) {
+    layers.insert(site->id().layer);
+    kinds.insert(nn::site_kind_name(site->id().kind));
+  }
+  check_kinds(options.kinds, kinds);
   check_layers(options.layers, layers);
   std::vector<nn::Site*> chosen;
   for (auto* site : sites) {
-    const auto& wanted = options.layers;
-    if (site->id().kind != nn::SiteKind::ffn) continue;
-    if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), site->id().layer) == wanted.end())
-      continue;
+    if (!is_wanted(options.kinds, nn::site_kind_name(site->id().kind))) continue;
+    if (!is_wanted(options.layers, site->id().layer)) continue;
     D2D_CHECK_USAGE(
         as_experts(*site) == nullptr,
         "[convert] '{}': is a mixture of experts already. Hint: start from the dense model that it was "

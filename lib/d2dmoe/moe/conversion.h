@@ -7,10 +7,9 @@
 
 namespace d2dmoe::moe {
 
-/// The sites that an experiment converts: those of `layers` (empty = all) and `kinds`.
-/// @throws UsageError  a layer that the model does not have; a kind that cannot be converted (attention
-/// projections);
-///                     a site that is converted already
+/// The sites that an experiment converts: those of `layers` and `kinds` (empty = all).
+/// @throws UsageError  a layer or a kind of site that the model does not have; a site that is converted
+/// already
 std::vector<nn::Site*> chosen_sites(models::Model& model, const config::ConvertOptions& options);
 
 /// Puts an ExpertFeedForward with a fresh router into a dense site: the same function, neurons in expert

@@ -7,6 +7,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/safetensors.h"
+#include "d2dmoe/models/attention_sites.h"
 #include "d2dmoe/models/labels.h"
 #include "d2dmoe/moe/conversion_record.h"
 #include "d2dmoe/moe/expert_feed_forward.h"
@@ -174,7 +175,8 @@ void save_converted(models::Model& model, const fs::path& dir, const Json& paren
   models::save_model(model, dir);
   io::write_safetensors(dir / kRoutersFile, routers);
   record.weights_sha256 = io::HfFolder(dir).weights_hash();
-  io::write_file(dir / "README.md", model_card(model.hf().architecture, model.label_names(), record));
+  io::write_file(dir / "README.md", model_card(model.hf().architecture, model.label_names(), record,
+                                               models::has_perceptrons(model.config())));
   io::write_file(dir / kRecordFile, to_json(record).dump() + "\n");
 }
 
@@ -191,13 +193,14 @@ void save_selections(const fs::path& dir, const std::map<std::string, Selection>
     site->selection = selection;
   }
   const io::HfFolder folder(dir);
-  const auto classes = folder.config().value("architectures", Json::array());
-  const bool regression = folder.config().value("problem_type", Json()) == "regression";
+  const auto config = models::family_config(folder.config());
+  const auto classes = config.value("architectures", Json::array());
+  const bool regression = config.value("problem_type", Json()) == "regression";
   io::write_file(dir / "README.md",
                  model_card(classes.empty() ? "model" : classes.front().get<std::string>(),
                             regression ? std::vector<std::string>()
-                                       : models::read_labels(folder.config(), (dir / "config.json").string()),
-                            record));
+                                       : models::read_labels(config, (dir / "config.json").string()),
+                            record, models::has_perceptrons(config)));
   io::write_file(file, to_json(record).dump() + "\n");
 }
 

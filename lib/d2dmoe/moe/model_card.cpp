@@ -28,10 +28,15 @@ std::string labels_line(const std::vector<std::string>& labels) {
   return line.empty() ? "" : "Labels: " + line + ".\n\n";
 }
 
+constexpr const char* kOursAlone =
+    "## Not for other tools\nSome attention projections are two-layer perceptrons here (config.json lists "
+    "them under "
+    "`d2dmoe_attention_perceptrons`), which no other library knows: transformers refuses the folder.\n\n";
+
 }  // namespace
 
 std::string model_card(const std::string& architecture, const std::vector<std::string>& labels,
-                       const ConversionRecord& record) {
+                       const ConversionRecord& record, bool ours_alone) {
   const std::string base = record.parent.value("path", "");
   const std::string hash = record.parent.value("weights_sha256", "");
   std::string card = "---\ntags: [d2dmoe, mixture-of-experts, dynamic-k]\n---\n";
@@ -40,19 +45,22 @@ std::string model_card(const std::string& architecture, const std::vector<std::s
   card += base.empty() ? "" : format("`{}` ", base);
   card += hash.empty() ? "" : format("(weights SHA-256 `{}`) ", hash);
   card += format(
-      "with d2dmoe {}: each feed-forward layer below was split into experts, and a small router predicts the "
+      "with d2dmoe {}: each site below was split into experts, and a small router predicts the "
       "norm of every expert's output, so that each token runs only the experts that matter for it "
       "(Szatkowski et al., *Exploiting Activation Sparsity with Dense to Dynamic-k Mixture-of-Experts "
       "Conversion*, NeurIPS 2024, arXiv 2310.04361).\n\n",
       kVersion);
   card += labels_line(labels);
-  card +=
-      "## As a dense model\nThe tensors keep their Hugging Face names, only the neurons stand in expert "
-      "order; this leaves the function unchanged. transformers loads the folder as it is and gives the dense "
-      "outputs:\n"
-      "```python\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
-      "model = AutoModelForSequenceClassification.from_pretrained(\"FOLDER\")\n"
-      "tokenizer = AutoTokenizer.from_pretrained(\"FOLDER\")\n```\n";
+  card += ours_alone
+              ? kOursAlone
+              : "## As a dense model\nThe tensors keep their Hugging Face names, only the neurons stand in "
+                "expert "
+                "order; this leaves the function unchanged. transformers loads the folder as it is and gives "
+                "the dense "
+                "outputs:\n"
+                "```python\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
+                "model = AutoModelForSequenceClassification.from_pretrained(\"FOLDER\")\n"
+                "tokenizer = AutoTokenizer.from_pretrained(\"FOLDER\")\n```\n";
   card += "`d2dmoe export` with `--original-order` gives the neurons in their first order.\n\n";
   card +=
       "## As a mixture of experts\n```sh\nd2dmoe predict --model FOLDER < texts.txt\n```\n"

@@ -11,7 +11,8 @@ namespace d2dmoe::moe {
 /// with d2dmoe (routed), and its sites.
 /// @param architecture  the class that transformers loads: "BertForSequenceClassification"
 /// @param labels        class names; empty for regression
+/// @param ours_alone    no other tool can read the folder (models/attention_sites.h)
 std::string model_card(const std::string& architecture, const std::vector<std::string>& labels,
-                       const ConversionRecord& record);
+                       const ConversionRecord& record, bool ours_alone = false);
 
 }  // namespace d2dmoe::moe

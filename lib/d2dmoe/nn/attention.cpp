@@ -78,22 +78,22 @@ torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch
   return unpad_rows(mixed.transpose(1, 2).reshape({layout.size() * layout.longest(), v.size(1)}), layout);
 }
 
-SelfAttention::SelfAttention(int64_t dim, int64_t heads, double dropout, bool qkv_bias)
+SelfAttention::SelfAttention(int64_t dim, int64_t heads, double dropout, bool qkv_bias, int64_t layer)
     : heads_(heads), dropout_(dropout) {
   D2D_CHECK(heads >= 1 && dim % heads == 0, "[attention] heads: got {}, must divide the width {}", heads,
             dim);
-  const auto projection = [&](const char* name, bool bias) {
-    return register_module(name, std::make_shared<Linear>(dim, dim, bias));
+  const auto projection = [&](SiteKind kind, bool bias) {
+    return register_module(site_kind_name(kind), std::make_shared<Projection>(kind, layer, dim, dim, bias));
   };
-  q_ = projection("q", qkv_bias);
-  k_ = projection("k", qkv_bias);
-  v_ = projection("v", qkv_bias);
-  o_ = projection("o", true);
+  q_ = projection(SiteKind::attention_q, qkv_bias);
+  k_ = projection(SiteKind::attention_k, qkv_bias);
+  v_ = projection(SiteKind::attention_v, qkv_bias);
+  o_ = projection(SiteKind::attention_o, true);
 }
 
-torch::Tensor SelfAttention::forward(const torch::Tensor& x, const ForwardContext& ctx) const {
-  return o_->forward(attend(q_->forward(x), k_->forward(x), v_->forward(x), ctx.layout, heads_,
-                            is_training() ? dropout_ : 0));
+torch::Tensor SelfAttention::forward(const torch::Tensor& x, ForwardContext& ctx) const {
+  const auto q = q_->forward(x, ctx), k = k_->forward(x, ctx), v = v_->forward(x, ctx);
+  return o_->forward(attend(q, k, v, ctx.layout, heads_, is_training() ? dropout_ : 0), ctx);
 }
 
 }  // namespace d2dmoe::nn

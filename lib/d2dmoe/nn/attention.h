@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "d2dmoe/nn/forward_context.h"
-#include "d2dmoe/nn/layers.h"
+#include "d2dmoe/nn/projection.h"
 
 namespace d2dmoe::nn {
 
@@ -21,23 +21,25 @@ torch::Tensor pad_rows(const torch::Tensor& x, const SequenceLayout& layout);
 /// The real rows of padded ones. @param x [B * longest, D]  @return [N, D]
 torch::Tensor unpad_rows(const torch::Tensor& x, const SequenceLayout& layout);
 
-/// Multi-head self-attention. Sub-modules q, k, v, o: Linear [D, D].
+/// Multi-head self-attention. Sub-modules q, k, v, o: Projection [D, D].
 class SelfAttention : public torch::nn::Module {
  public:
   /// @param dim      D
   /// @param heads    H, divides D
   /// @param dropout  of the attention weights, in training
   /// @param qkv_bias whether q, k and v have a bias; o always has
+  /// @param layer    its place in the model, for the projections' names
   /// @throws Error   H does not divide D
-  SelfAttention(int64_t dim, int64_t heads, double dropout, bool qkv_bias = true);
+  SelfAttention(int64_t dim, int64_t heads, double dropout, bool qkv_bias = true, int64_t layer = 0);
   /// @param x  [N, D]
   /// @return   [N, D]
-  torch::Tensor forward(const torch::Tensor& x, const ForwardContext& ctx) const;
+  torch::Tensor forward(const torch::Tensor& x, ForwardContext& ctx) const;
+  Projections projections() const { return {q_.get(), k_.get(), v_.get(), o_.get()}; }
 
  private:
   int64_t heads_;
   double dropout_;
-  std::shared_ptr<Linear> q_, k_, v_, o_;
+  std::shared_ptr<Projection> q_, k_, v_, o_;
 };
 
 }  // namespace d2dmoe::nn

@@ -31,26 +31,26 @@ CausalAttention::CausalAttention(const Options& options) : options_(options) {
   const auto& o = options;
   D2D_CHECK(o.heads >= 1 && o.kv_heads >= 1 && o.heads % o.kv_heads == 0,
             "[attention] kv_heads: got {}, must divide the {} heads", o.kv_heads, o.heads);
-  const auto projection = [&](const char* name, int64_t in, int64_t out, bool bias) {
-    return register_module(name, std::make_shared<Linear>(in, out, bias));
+  const auto projection = [&](SiteKind kind, int64_t in, int64_t out, bool bias) {
+    return register_module(site_kind_name(kind), std::make_shared<Projection>(kind, o.layer, in, out, bias));
   };
-  q_ = projection("q", o.dim, o.heads * o.head_dim, o.qkv_bias);
-  k_ = projection("k", o.dim, o.kv_heads * o.head_dim, o.qkv_bias);
-  v_ = projection("v", o.dim, o.kv_heads * o.head_dim, o.qkv_bias);
-  o_ = projection("o", o.heads * o.head_dim, o.dim, o.output_bias);
+  q_ = projection(SiteKind::attention_q, o.dim, o.heads * o.head_dim, o.qkv_bias);
+  k_ = projection(SiteKind::attention_k, o.dim, o.kv_heads * o.head_dim, o.qkv_bias);
+  v_ = projection(SiteKind::attention_v, o.dim, o.kv_heads * o.head_dim, o.qkv_bias);
+  o_ = projection(SiteKind::attention_o, o.heads * o.head_dim, o.dim, o.output_bias);
 }
 
 torch::Tensor CausalAttention::forward(const torch::Tensor& x, const RotaryAngles* angles,
-                                       const ForwardContext& ctx) const {
-  auto q = q_->forward(x), k = k_->forward(x);
-  const auto v = v_->forward(x);
+                                       ForwardContext& ctx) const {
+  auto q = q_->forward(x, ctx), k = k_->forward(x, ctx);
+  const auto v = v_->forward(x, ctx);
   if (angles != nullptr) {
     const auto turned = [&](const torch::Tensor& rows, int64_t heads) {
       return rotate(rows.view({-1, heads, options_.head_dim}), *angles).flatten(1).to(v.scalar_type());
     };
     q = turned(q, options_.heads), k = turned(k, options_.kv_heads);
   }
-  return o_->forward(attend(q, k, v, ctx));
+  return o_->forward(attend(q, k, v, ctx), ctx);
 }
 
 torch::Tensor CausalAttention::attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,

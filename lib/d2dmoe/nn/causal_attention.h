@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "d2dmoe/nn/forward_context.h"
-#include "d2dmoe/nn/layers.h"
+#include "d2dmoe/nn/projection.h"
 #include "d2dmoe/nn/rotary.h"
 
 namespace d2dmoe::nn {
@@ -22,7 +22,7 @@ class CausalAttention : public torch::nn::Module {
     double softcap = 0;  ///< scores become cap * tanh(score / cap); 0 = no cap
     int64_t window = 0;  ///< a token sees at most so many keys, its own among them; 0 = all
     double dropout = 0;  ///< of the attention weights, in training
-    int64_t layer = 0;   ///< its place in the KvCache
+    int64_t layer = 0;   ///< its place in the model and in the KvCache
   };
   /// @throws Error  K does not divide H
   explicit CausalAttention(const Options& options);
@@ -30,7 +30,8 @@ class CausalAttention : public torch::nn::Module {
   /// @param x       [N, D]
   /// @param angles  of the batch's rows; nullptr without rotary embedding
   /// @return        [N, D]
-  torch::Tensor forward(const torch::Tensor& x, const RotaryAngles* angles, const ForwardContext& ctx) const;
+  torch::Tensor forward(const torch::Tensor& x, const RotaryAngles* angles, ForwardContext& ctx) const;
+  Projections projections() const { return {q_.get(), k_.get(), v_.get(), o_.get()}; }
 
  private:
   torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
@@ -39,7 +40,7 @@ class CausalAttention : public torch::nn::Module {
                     const torch::Tensor& mask, bool causal) const;
 
   Options options_;
-  std::shared_ptr<Linear> q_, k_, v_, o_;
+  std::shared_ptr<Projection> q_, k_, v_, o_;
 };
 
 }  // namespace d2dmoe::nn

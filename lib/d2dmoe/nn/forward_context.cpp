@@ -90,6 +90,11 @@ void ForwardContext::on_activation(const SiteId& site, const torch::Tensor& pre,
   for (auto* observer : observers) observer->on_activation(site, pre, post, hidden);
 }
 
+void ForwardContext::on_projection(const SiteId& projection, const torch::Tensor& x,
+                                   const torch::Tensor& y) const {
+  for (auto* observer : observers) observer->on_projection(projection, x, y);
+}
+
 void ForwardContext::on_routing(const SiteId& site, const torch::Tensor& scores, const torch::Tensor& mask,
                                 bool dense) const {
   for (auto* observer : observers) observer->on_routing(site, scores, mask, dense);

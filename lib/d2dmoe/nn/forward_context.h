@@ -39,6 +39,8 @@ class Observer {
   /// activation (gated sites: of the gate), @param hidden [N, F] what W2 sees (= post, or post * up)
   virtual void on_activation(const SiteId&, const torch::Tensor& /*pre*/, const torch::Tensor& /*post*/,
                              const torch::Tensor& /*hidden*/) {}
+  /// An attention projection that is no site. @param x [N, D_in], @param y [N, D_out]
+  virtual void on_projection(const SiteId&, const torch::Tensor& /*x*/, const torch::Tensor& /*y*/) {}
   /// A routing decision. @param scores [N, E] >= 0, @param mask [N, E] bool, @param dense whether the dense
   /// path ran
   virtual void on_routing(const SiteId&, const torch::Tensor& /*scores*/, const torch::Tensor& /*mask*/,
@@ -91,6 +93,7 @@ struct ForwardContext {
   void on_input(const SiteId& site, const torch::Tensor& x) const;
   void on_activation(const SiteId& site, const torch::Tensor& pre, const torch::Tensor& post,
                      const torch::Tensor& hidden) const;
+  void on_projection(const SiteId& projection, const torch::Tensor& x, const torch::Tensor& y) const;
   void on_routing(const SiteId& site, const torch::Tensor& scores, const torch::Tensor& mask,
                   bool dense) const;
 };

@@ -5,8 +5,7 @@
 namespace d2dmoe::sparsity {
 
 void replace_activation(models::Model& model, kernels::Activation activation) {
-  for (auto* site : model.sites())
-    if (site->id().kind == nn::SiteKind::ffn) site->layer()->set_activation(activation);
+  for (auto* site : model.sites()) site->layer()->set_activation(activation);
   model.config()[model.hf().activation_key] = kernels::activation_name(activation);
 }
 

@@ -5,7 +5,7 @@
 
 namespace d2dmoe::sparsity {
 
-/// Gives every feed-forward site the activation and writes it into the model's config (hidden_act;
+/// Gives every site the activation and writes it into the model's config (hidden_act;
 /// DistilBERT: activation), so that the saved folder means the same to other tools.
 /// @ref docs/method.md §2
 void replace_activation(models::Model& model, kernels::Activation activation);
