@@ -125,7 +125,7 @@ TEST_CASE("config: words that are no choice show the choices") {
   CHECK(refused(R"({"train": {"optimizer": {"name": "adma"}}})") ==
         "c.json:1: 'train.optimizer.name' is \"adma\", must be one of adamw, adam, sgd. Hint: did you mean "
         "'adam'?");
-  CHECK(contains(refused(R"({"convert": {"kinds": ["mha"]}})"), "must be ffn"));
+  CHECK(contains(refused(R"({"convert": {"kinds": ["mha"]}})"), "must be one of ffn, q, k, v, o"));
 }
 
 TEST_CASE("config: text that is no JSON, or strange JSON") {
@@ -158,7 +158,10 @@ TEST_CASE("config: contradictions between keys") {
   CHECK(contains(refused(R"({"data": {"separator": ";;"}})"), "one ASCII character"));
   CHECK(contains(refused(R"({"data": {"label_names": ["a", "b", "a"]}})"), "names \"a\" twice"));
   CHECK(contains(refused(R"({"convert": {"layers": [1, 1]}})"), "names layer 1 twice"));
-  CHECK(contains(refused(R"({"convert": {"kinds": []}})"), "is empty"));
+  CHECK_NOTHROW(load_text(R"({"convert": {"kinds": []}})"));
+  CHECK(contains(refused(R"({"convert": {"kinds": ["ffn", "q", "ffn"]}})"), "names \"ffn\" twice"));
+  CHECK(contains(refused(R"({"train_sparse": {"attention": {"projections": ["o", "o"]}}})"),
+                 "names \"o\" twice"));
   CHECK(contains(refused(R"({"data": {"task": "regression"}, "train": {"metric": "mcc"}})"),
                  "Hint: use pearson, loss"));
   CHECK_NOTHROW(load_text(R"({"data": {"task": "regression"}, "train": {}, "convert": {}})"));

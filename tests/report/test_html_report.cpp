@@ -52,6 +52,10 @@ void write_experiment(const fs::path& dir) {
     write(dir / stage / "config.json", R"({"seed": 42, "note": "<config & all>"})");
     write(dir / stage / "result.json", R"({"score": 0.9})");
   }
+  write(dir / "train_sparse" / "result.json",
+        R"({"attention": {"metric": "accuracy", "before": {"value": 0.93, "loss": 0.2},
+            "after": {"value": 0.8725, "loss": 0.4}, "flops_ratio": 1, "projections": [{"site": "layers.2.attention.k",
+            "d_in": 384, "width": 192, "d_out": 384, "flops_ratio": 1, "unexplained": 0.0815, "zeros": 0.75}]}})");
   write(dir / "train" / "metrics.jsonl", lines(train_events()));
   write(dir / "train_sparse" / "metrics.jsonl", lines(train_events()));
   write(dir / "convert" / "metrics.jsonl", R"({"event": "router", "step": 10, "loss": 0.5}
@@ -76,10 +80,27 @@ TEST_CASE("html report: a whole experiment, self-contained") {
   write_experiment(dir / "exp <1>");
   const std::string page = html_report({dir / "exp <1>"});
   write(test::picture_dir("page", dir.path()) / "one.html", page);
-  for (const char* part : {"<!DOCTYPE html>", "At a glance", "Cost and quality", "Sparsity over training",
-                           "Training", "Expert use", "Router quality", "Configs and results",
-                           "93.0 % (97.0 %)", "0.0123", "exp &lt;1&gt;", "Router error on held-out tokens",
-                           "prefers-color-scheme", "&lt;config &amp; all&gt;", "91.35 %", "layers.5.ffn"}) {
+  for (const char* part : {"<!DOCTYPE html>",
+                           "At a glance",
+                           "Cost and quality",
+                           "Sparsity over training",
+                           "Training",
+                           "Expert use",
+                           "Router quality",
+                           "Configs and results",
+                           "93.0 % (97.0 %)",
+                           "0.0123",
+                           "exp &lt;1&gt;",
+                           "Router error on held-out tokens",
+                           "Attention projections as perceptrons",
+                           "0.8725",
+                           "-0.0575",
+                           "layers.2.attention.k",
+                           "8.2 %",
+                           "prefers-color-scheme",
+                           "&lt;config &amp; all&gt;",
+                           "91.35 %",
+                           "layers.5.ffn"}) {
     INFO(part);
     CHECK(contains(page, part));
   }

@@ -62,17 +62,18 @@ SplitNeeds split_needs(const std::string& name) {
   return method_of(name).needs;
 }
 
-int64_t experts_of(const config::SplitOptions& options, const std::string& site, int64_t hidden) {
+int64_t experts_of(const config::SplitOptions& options, const std::string& site, int64_t hidden,
+                   const std::string& section) {
   const auto own = options.experts_per_site.find(site);
   if (own != options.experts_per_site.end()) {
     check_divides("convert", "split.experts_per_site." + site, own->second, hidden);
     return own->second;
   }
   if (options.experts > 0) {
-    check_divides("convert", "split.experts for " + site, options.experts, hidden);
+    check_divides("convert", section + ".experts for " + site, options.experts, hidden);
     return options.experts;
   }
-  check_divides("convert", "split.expert_size for " + site, options.expert_size, hidden);
+  check_divides("convert", section + ".expert_size for " + site, options.expert_size, hidden);
   return hidden / options.expert_size;
 }
 

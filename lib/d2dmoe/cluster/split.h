@@ -41,7 +41,9 @@ struct SplitNeeds {
 SplitNeeds split_needs(const std::string& name);
 
 /// Number of experts of a site by the options (per site, experts or expert_size).
+/// @param section      of config.json's `convert` that the options stand in, for messages
 /// @throws UsageError  it does not divide `hidden`: names the site and lists the divisors near it
-int64_t experts_of(const config::SplitOptions& options, const std::string& site, int64_t hidden);
+int64_t experts_of(const config::SplitOptions& options, const std::string& site, int64_t hidden,
+                   const std::string& section = "split");
 
 }  // namespace d2dmoe::cluster

@@ -32,6 +32,17 @@ inline const std::vector<Choice> kSplits = {
     {"shared_routed", "neurons that are active most often in experts that always run, the rest clustered"},
 };
 
+inline const std::vector<Choice> kProjections = {
+    {"q", "queries"}, {"k", "keys"}, {"v", "values"}, {"o", "the attention's output"}};
+
+inline const std::vector<Choice> kSiteKinds = {
+    {"ffn", "feed-forward networks"},
+    {"q", "queries; these four are sites where train_sparse.attention made them perceptrons"},
+    {"k", "keys"},
+    {"v", "values"},
+    {"o", "the attention's output"},
+};
+
 inline const std::vector<Choice> kRules = {
     {"dynamic_k", "expert e runs iff R_e >= tau * max R (default)"},
     {"cumulative", "the fewest largest experts whose shares of sum R reach p"},

@@ -176,6 +176,34 @@ void SparseTrainOptions::describe(Fields& f) {
                {"keep", "stays; use a clamped penalty with GELU"}});
   f.object("penalty", penalty, "The sparsity penalty.");
   f.object("distill", distill, "Distillation from a teacher.");
+  f.object(
+      "attention", attention,
+      "Attention projections that become two-layer perceptrons first, so that they can be converted too.");
+}
+
+void AttentionOptions::describe(Fields& f) {
+  f.add("projections", projections, "Projections that become perceptrons, in every layer; empty = none.")
+      .one_of(kProjections);
+  f.add("width_factor", width_factor,
+        "Hidden width of a perceptron, over the one that costs as much as the projection.")
+      .above(0)
+      .range(0, 100);
+  f.add("multiple_of", multiple_of,
+        "The hidden width is rounded to a multiple of this; experts that divide it divide every site.")
+      .range(1, kBatch);
+  f.add("epochs", epochs, "Passes over the training split; parts of one are allowed.").above(0).below(kBatch);
+  f.add("batch_size", batch_size, "Sentences per batch.").range(1, kBatch);
+  f.add("lr", lr, "Largest learning rate of Adam.").above(0);
+  f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrSchedules);
+  f.add("dropout", dropout, "Dropout of the hidden layer.").min(0).below(1);
+  f.add("penalty", penalty, "Penalty on the hidden layer.").one_of(kPenalties);
+  f.add("alpha", alpha,
+        "Weight of the penalty, beside a squared error in which 1 is what the output's mean gets wrong.")
+      .min(0);
+  f.add("alpha_schedule", alpha_schedule, "Weight of the penalty over the steps.")
+      .one_of({kAlphaSchedules[0], kAlphaSchedules[1], kAlphaSchedules[2]});
+  f.add("checkpoint_every", checkpoint_every, "Steps between checkpoints; 0 = only when a stop is asked for.")
+      .range(0, kMany);
 }
 
 void SplitOptions::describe(Fields& f) {
@@ -219,11 +247,24 @@ void ConvertOptions::describe(Fields& f) {
   f.add("start", start,
         "\"auto\" = the result of train_sparse, else of train, else model.path; or a model folder.");
   f.add("layers", layers, "Layers that are converted, from 0; empty = all.").range(0, kMany);
-  f.add("kinds", kinds, "Kinds of sites that are converted.").one_of({{"ffn", "feed-forward networks"}});
+  f.add("kinds", kinds, "Kinds of sites that are converted; empty = all that the model has.")
+      .one_of(kSiteKinds);
   f.object("split", split, "How neurons become experts.");
   f.object("router", router, "Routers and their training.");
+  f.object("attention", attention, "Experts and routers of attention projections.");
   f.add("checkpoint_every", checkpoint_every, "Router steps between checkpoints; 0 = after epochs only.")
       .range(0, kMany);
+}
+
+void AttentionConvertOptions::describe(Fields& f) {
+  f.add("experts", experts, "Experts per projection, a divisor of its number of neurons; 0 = by expert_size.")
+      .range(0, kMany);
+  f.add("expert_size", expert_size,
+        "Neurons per expert, when experts is 0; a divisor of the number of neurons.")
+      .range(1, kMany);
+  f.add("router_width", router_width, "Hidden width of a router.").range(1, kBatch);
+  f.add("router_depth", router_depth, "Linear layers of a router; 1 = one from the input to the experts.")
+      .range(1, 16);
 }
 
 void SweepOptions::describe(Fields& f) {

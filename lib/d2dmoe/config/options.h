@@ -127,6 +127,24 @@ struct PenaltyOptions {
   void describe(Fields& f);
 };
 
+/// Attention projections that become two-layer perceptrons before stage 1, each trained to give what the
+/// projection gave.
+struct AttentionOptions {
+  std::vector<std::string> projections;  ///< of q, k, v, o; empty = none
+  double width_factor = 1;               ///< hidden width, over the one that costs as much as the projection
+  int64_t multiple_of = 8;               ///< the width is rounded to a multiple of it
+  double epochs = 3;
+  int64_t batch_size = 64;
+  double lr = 1e-3;
+  std::string schedule = "cosine";
+  double dropout = 0.05;  ///< of the hidden layer
+  std::string penalty = "square_hoyer";
+  double alpha = 1e-3;
+  std::string alpha_schedule = "linear";
+  int64_t checkpoint_every = 200;  ///< steps
+  void describe(Fields& f);
+};
+
 struct SparseTrainOptions {
   TrainOptions train;
   std::string start =
@@ -134,6 +152,7 @@ struct SparseTrainOptions {
   std::string activation = "relu";  ///< "relu" or "keep"
   PenaltyOptions penalty;
   DistillOptions distill;
+  AttentionOptions attention;
   void describe(Fields& f);
 };
 
@@ -164,13 +183,24 @@ struct RouterOptions {
   void describe(Fields& f);
 };
 
+/// What is other for attention projections: they are narrower than feed-forward networks, so that experts and
+/// routers of the same size would leave little to save.
+struct AttentionConvertOptions {
+  int64_t experts = 0;      ///< per site; 0 = by expert_size
+  int64_t expert_size = 8;  ///< neurons per expert, when experts = 0
+  int64_t router_width = 32;
+  int64_t router_depth = 2;
+  void describe(Fields& f);
+};
+
 struct ConvertOptions {
   std::string start =
       "auto";  ///< "auto": the result of train_sparse, else of train, else model.path; or a folder
-  std::vector<int64_t> layers;  ///< empty = all
-  std::vector<std::string> kinds = {"ffn"};
+  std::vector<int64_t> layers;     ///< empty = all
+  std::vector<std::string> kinds;  ///< of ffn, q, k, v, o; empty = every kind of site that the model has
   SplitOptions split;
   RouterOptions router;
+  AttentionConvertOptions attention;
   int64_t checkpoint_every = 500;
   void describe(Fields& f);
 };

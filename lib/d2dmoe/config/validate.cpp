@@ -95,11 +95,20 @@ Found check_penalty(const PenaltyOptions& penalty, const Path& path) {
   return {};
 }
 
+Found check_attention(const AttentionOptions& attention, const Path& path) {
+  if (const auto projection = doubled(attention.projections)) {
+    return Problem{path + "projections", format("names \"{}\" twice", *projection)};
+  }
+  return {};
+}
+
 Found check_convert(const ConvertOptions& convert) {
   if (const auto layer = doubled(convert.layers)) {
     return Problem{{"convert", "layers"}, format("names layer {} twice", *layer)};
   }
-  if (convert.kinds.empty()) return Problem{{"convert", "kinds"}, "is empty: nothing would be converted"};
+  if (const auto kind = doubled(convert.kinds)) {
+    return Problem{{"convert", "kinds"}, format("names \"{}\" twice", *kind)};
+  }
   return {};
 }
 
@@ -133,6 +142,7 @@ std::optional<Problem> find_problem(const Experiment& experiment, const std::set
   if (auto problem = check_train(experiment.train, {"train"})) return problem;
   if (auto problem = check_train(experiment.train_sparse.train, sparse + "train")) return problem;
   if (auto problem = check_penalty(experiment.train_sparse.penalty, sparse + "penalty")) return problem;
+  if (auto problem = check_attention(experiment.train_sparse.attention, sparse + "attention")) return problem;
   if (auto problem = check_convert(experiment.convert)) return problem;
   if (auto problem = check_sweep(experiment.sweep_tau)) return problem;
   // The default metric need not fit the data of a stage that is not run.

@@ -68,6 +68,22 @@ std::vector<nn::Site*> chosen_sites(models::Model& model, const config::ConvertO
   return chosen;
 }
 
+int64_t experts_of(const config::ConvertOptions& options, const nn::SiteId& site, int64_t hidden) {
+  if (site.kind == nn::SiteKind::ffn) return cluster::experts_of(options.split, site.name, hidden);
+  auto split = options.split;
+  split.experts = options.attention.experts;
+  split.expert_size = options.attention.expert_size;
+  return cluster::experts_of(split, site.name, hidden, "attention");
+}
+
+config::RouterOptions router_of(const config::ConvertOptions& options, nn::SiteKind kind) {
+  auto router = options.router;
+  if (kind == nn::SiteKind::ffn) return router;
+  router.width = options.attention.router_width;
+  router.depth = options.attention.router_depth;
+  return router;
+}
+
 ExpertFeedForward& convert_site(nn::Site& site, const cluster::Split& split, const std::string& split_name,
                                 const config::RouterOptions& router, uint64_t seed) {
   torch::NoGradGuard no_grad;

@@ -12,6 +12,12 @@ namespace d2dmoe::moe {
 /// already
 std::vector<nn::Site*> chosen_sites(models::Model& model, const config::ConvertOptions& options);
 
+/// Number of experts of a site by the options: attention projections have keys of their own.
+/// @throws UsageError  it does not divide the site's neurons
+int64_t experts_of(const config::ConvertOptions& options, const nn::SiteId& site, int64_t hidden);
+/// The router of a site of this kind.
+config::RouterOptions router_of(const config::ConvertOptions& options, nn::SiteKind kind);
+
 /// Puts an ExpertFeedForward with a fresh router into a dense site: the same function, neurons in expert
 /// order. The dense layer is released.
 /// @param split_name  a name of config::kSplits, kept as the origin

@@ -180,7 +180,9 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
   // How often a run saves and talks is free to change between two of its parts.
   for (const char* key : {"checkpoint_every", "keep_checkpoints", "log_every"}) {
     kept[stage].erase(key);
-    if (kept[stage].contains("train")) kept[stage]["train"].erase(key);
+    for (const char* part : {"train", "attention"}) {
+      if (kept[stage].contains(part)) kept[stage][part].erase(key);
+    }
   }
   return kept;
 }

@@ -61,7 +61,7 @@ void split(Conversion& c) {
   const fs::path file = c.run.dir() / "splits.safetensors";
   c.splits = load_splits(file);
   if (c.splits.size() != c.sites.size()) {
-    c.splits = split_sites(*c.model, c.sites, c.data, c.options.split, c.seed, c.device);
+    c.splits = split_sites(*c.model, c.sites, c.data, c.options, c.seed, c.device);
     save_splits(file, c.splits);
   }
   c.seconds["split"] = clock.lap();
@@ -79,7 +79,8 @@ void place_experts(Conversion& c) {
     dense = c.model->forward(batch, ctx);
   }
   for (auto* site : c.sites) {
-    moe::convert_site(*site, c.splits.at(site->id().name), c.options.split.name, c.options.router,
+    moe::convert_site(*site, c.splits.at(site->id().name), c.options.split.name,
+                      moe::router_of(c.options, site->id().kind),
                       derive_seed(c.seed, "router", static_cast<uint64_t>(site->id().index)));
   }
   const double error = moe::conversion_error(*c.model, batch, dense);
@@ -217,7 +218,7 @@ Json convert(const config::LoadedExperiment& experiment) {
                .sites = {},
                .splits = {}};
   c.sites = moe::chosen_sites(*c.model, options);
-  check_split_options(c.sites, options.split);
+  check_split_options(c.sites, options);
   log::info("convert: from '{}', {} of {} sites", start, c.sites.size(), c.model->sites().size());
   c.model->to(c.device);
   c.model->eval();

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "d2dmoe/cluster/split.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/moe/conversion.h"
 #include "d2dmoe/stages/common.h"
 #include "d2dmoe/stages/model_size.h"
+#include "d2dmoe/train/projection_distillation.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -48,16 +48,33 @@ Json training(const config::TrainOptions& options, const Subject& subject, bool 
           {"seconds", subject.seconds(flops)}};
 }
 
+/// The model as it will be when it is converted, without values.
+std::shared_ptr<models::Model> future_model(const config::LoadedExperiment& experiment,
+                                            const io::HfFolder& folder, const models::LoadOptions& head) {
+  auto model = outline_of(folder, head);
+  if (!experiment.stages.count("train_sparse")) return model;
+  const auto& options = experiment.options.train_sparse.attention;
+  for (auto* projection : train::chosen_projections(*model, options.projections)) {
+    const int64_t width = train::perceptron_width(projection->in(), projection->out(), options.width_factor,
+                                                  options.multiple_of);
+    model->replace_projection(
+        *projection,
+        std::make_shared<nn::DenseFeedForward>(nn::DenseFeedForward::Options{
+            .d_in = projection->in(), .hidden = width, .d_out = projection->out(), .initialise = false}));
+  }
+  return model;
+}
+
 Json conversion(const config::ConvertOptions& options, const Subject& subject) {
   const auto& train = subject.data.train;
   Json sites = Json::array();
   double router = 0, cached = 0;  // per token: multiply-accumulates, elements
   for (const auto* site : moe::chosen_sites(*subject.model, options)) {
     const auto w = site->layer()->weights();
-    const int64_t experts = cluster::experts_of(options.split, site->id().name, w.hidden());
+    const int64_t experts = moe::experts_of(options, site->id(), w.hidden());
     sites.push_back({{"site", site->id().name}, {"experts", experts}, {"expert_size", w.hidden() / experts}});
     const auto row = static_cast<double>(w.d_in() + experts);
-    router += static_cast<double>(options.router.width) * row;
+    router += static_cast<double>(moe::router_of(options, site->id().kind).width) * row;
     cached += row;
   }
   const auto all = static_cast<double>(train.tokens());
@@ -70,6 +87,19 @@ Json conversion(const config::ConvertOptions& options, const Subject& subject) {
           {"router_tokens", tokens},
           {"memory_bytes", subject.size.weight_bytes() + tokens * 4 * cached},
           {"seconds", subject.seconds(flops)}};
+}
+
+/// Adds the training of perceptrons for attention projections.
+void add_attention(Json& entry, const config::AttentionOptions& options, const Subject& subject) {
+  double perceptrons = 0;  // elements
+  for (auto* projection : train::chosen_projections(*subject.model, options.projections))
+    perceptrons += options.width_factor * static_cast<double>(projection->in() * projection->out());
+  if (perceptrons == 0) return;
+  const auto& train = subject.data.train;
+  const double flops =
+      options.epochs * (subject.size.flops(train) +
+                        static_cast<double>(train.tokens()) * 2 * kTrainFactor * perceptrons);
+  entry["seconds"] = entry.at("seconds").get<double>() + subject.seconds(flops);
 }
 
 Json sweeping(const config::SweepOptions& options, const Subject& subject) {
@@ -98,6 +128,8 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   Inputs inputs = open_inputs(experiment, model_folder, {"train", "validation", "test"}, weights_for(stages));
   const auto model = outline_of(inputs.folder, head_options(inputs.data));
   const Subject subject{model, ModelSize(*model), inputs.data, measured_flops()};
+  const auto later = future_model(experiment, inputs.folder, head_options(inputs.data));
+  const Subject future{later, ModelSize(*later), inputs.data, subject.rate};
   const auto& train = inputs.data.train;
   const auto& options = experiment.options;
 
@@ -119,9 +151,10 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
       const auto& sparse = options.train_sparse;
       entry = training(sparse.train, subject, sparse.activation == "relu" || subject.size.has_relu(),
                        !sparse.distill.teacher.empty());
+      add_attention(entry, sparse.attention, subject);
     }
-    if (stage == "convert") entry = conversion(options.convert, subject);
-    if (stage == "sweep_tau") entry = sweeping(options.sweep_tau, subject);
+    if (stage == "convert") entry = conversion(options.convert, future);
+    if (stage == "sweep_tau") entry = sweeping(options.sweep_tau, future);
     entry["folder"] = stage_dir(experiment, stage).string();
   }
   return result;

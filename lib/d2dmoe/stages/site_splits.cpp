@@ -10,6 +10,7 @@
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/io/safetensors.h"
+#include "d2dmoe/moe/conversion.h"
 #include "d2dmoe/train/objective.h"
 
 namespace d2dmoe::stages {
@@ -47,13 +48,13 @@ void calibrate(models::Model& model, cluster::SplitStatistics& statistics, bool 
 
 }  // namespace
 
-void check_split_options(const std::vector<nn::Site*>& sites, const config::SplitOptions& options) {
+void check_split_options(const std::vector<nn::Site*>& sites, const config::ConvertOptions& options) {
   std::vector<std::string> names;
   for (const auto* site : sites) {
     names.push_back(site->id().name);
-    cluster::experts_of(options, site->id().name, site->layer()->weights().hidden());
+    moe::experts_of(options, site->id(), site->layer()->weights().hidden());
   }
-  for (const auto& [name, experts] : options.experts_per_site) {
+  for (const auto& [name, experts] : options.split.experts_per_site) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
     const std::string nearest = nearest_word(name, names);
     throw UsageError(format(
@@ -63,11 +64,12 @@ void check_split_options(const std::vector<nn::Site*>& sites, const config::Spli
 }
 
 Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::Splits& data,
-                   const config::SplitOptions& options, uint64_t seed, torch::Device device) {
-  const auto needs = cluster::split_needs(options.name);
-  cluster::SplitStatistics statistics(needs, options.calibration_tokens);
+                   const config::ConvertOptions& options, uint64_t seed, torch::Device device) {
+  const auto& how = options.split;
+  const auto needs = cluster::split_needs(how.name);
+  cluster::SplitStatistics statistics(needs, how.calibration_tokens);
   const bool wanted = needs.coactivation || needs.rate || needs.importance;
-  if (wanted) calibrate(model, statistics, needs.importance, data, options.calibration_tokens, seed, device);
+  if (wanted) calibrate(model, statistics, needs.importance, data, how.calibration_tokens, seed, device);
   Splits splits;
   Progress progress("splits", static_cast<int64_t>(sites.size()), "sites");
   const torch::NoGradGuard no_grad;
@@ -77,10 +79,10 @@ Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, co
     const auto& id = site->id();
     cluster::SplitInput input;
     input.weights = site->layer()->weights();
-    input.experts = cluster::experts_of(options, id.name, input.weights.hidden());
+    input.experts = moe::experts_of(options, id, input.weights.hidden());
     input.seed = derive_seed(seed, "split", static_cast<uint64_t>(id.index));
     if (wanted) statistics.fill(input, id.index);
-    splits[id.name] = cluster::split_neurons(input, options);
+    splits[id.name] = cluster::split_neurons(input, how);
     progress.advance(1);
   }
   return splits;

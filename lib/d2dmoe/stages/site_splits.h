@@ -17,13 +17,13 @@ using Splits = std::map<std::string, cluster::Split>;
 /// Checks before any work that every site can be split as the options ask.
 /// @throws UsageError  experts do not divide a site's neurons; experts_per_site names a site that is not
 /// converted
-void check_split_options(const std::vector<nn::Site*>& sites, const config::SplitOptions& options);
+void check_split_options(const std::vector<nn::Site*>& sites, const config::ConvertOptions& options);
 
 /// Splits the neurons of every site; the statistics that the split needs come from calibration sentences of
 /// the training data, drawn by the seed.
 /// @param sites  dense sites of `model`, which is in evaluation mode on `device`
 Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::Splits& data,
-                   const config::SplitOptions& options, uint64_t seed, torch::Device device);
+                   const config::ConvertOptions& options, uint64_t seed, torch::Device device);
 
 /// Keeps splits in a file, so that a resumed conversion need not search again. Reading gives nothing when the
 /// file is missing.

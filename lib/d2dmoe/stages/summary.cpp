@@ -17,6 +17,14 @@ std::string training(const Json& result, const std::filesystem::path& dir) {
     text += format("best    {} {:.4f} on validation at step {}\n", best->value("metric", "metric"),
                    best->value("value", 0.0), best->value("step", int64_t{0}));
   }
+  if (const auto attention = result.find("attention"); attention != result.end()) {
+    text += format("attention {} projections are perceptrons", attention->at("projections").size());
+    if (attention->at("before").is_object())
+      text += format("; that alone took {} from {:.4f} to {:.4f}", attention->at("metric").get<std::string>(),
+                     attention->at("before").at("value").get<double>(),
+                     attention->at("after").at("value").get<double>());
+    text += "\n";
+  }
   if (result.contains("mean_zeros")) {
     text += format("zeros   {:.1f} % of the activations\n", 100 * result.at("mean_zeros").get<double>());
   }

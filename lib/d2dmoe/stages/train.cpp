@@ -8,8 +8,10 @@
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/models/attention_sites.h"
 #include "d2dmoe/models/model.h"
 #include "d2dmoe/sparsity/activation_replacement.h"
+#include "d2dmoe/stages/attention.h"
 #include "d2dmoe/stages/common.h"
 #include "d2dmoe/stages/stages.h"
 #include "d2dmoe/train/trainer.h"
@@ -56,6 +58,12 @@ std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::Sp
   return teacher;
 }
 
+/// The activation of every site after the stage's choice.
+kernels::Activation activation_after(const config::SparseTrainOptions& options, models::Model& model) {
+  if (options.activation == "relu") return kernels::Activation::relu;
+  return model.sites().front()->layer()->weights().activation;
+}
+
 bool has_exact_zeros(models::Model& model) {
   for (nn::Site* site : model.sites()) {
     if (site->layer()->weights().activation != kernels::Activation::relu) return false;
@@ -96,13 +104,15 @@ std::string task_text(models::Model& model) {
 std::string model_card(models::Model& model, const Recipe& recipe, const Json& result) {
   std::string text = format("# {} model, {}\n\n", model.family(),
                             recipe.sparse ? "fine-tuned for sparse activations" : "fine-tuned");
-  text += format(
-      "Written by d2dmoe (stage `{}`) from `{}`. A plain Hugging Face folder: transformers loads it as it "
-      "is.\n",
-      recipe.stage, recipe.start.filename().string());
+  text +=
+      format("Written by d2dmoe (stage `{}`) from `{}`. {}\n", recipe.stage, recipe.start.filename().string(),
+             models::has_perceptrons(model.config())
+                 ? "Some of its attention projections are two-layer perceptrons, which config.json lists: "
+                   "transformers cannot load it, d2dmoe can."
+                 : "A plain Hugging Face folder: transformers loads it as it is.");
   if (recipe.sparse) {
     text += format(
-        "Its feed-forward layers have few active neurons per token, so that `d2dmoe convert` can split them "
+        "Its sites have few active neurons per token, so that `d2dmoe convert` can split them "
         "into experts (penalty `{}`).\n",
         recipe.sparse->penalty.name);
   }
@@ -160,8 +170,13 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
   train::TrainJob job{.model = model, .teacher = nullptr, .data = data, .options = recipe.train, .run = run};
   job.seed = static_cast<uint64_t>(experiment.options.run.seed);
   job.device = device;
-  std::string activation = "as in the start model";
+  Json attention;
   if (recipe.sparse) {
+    if (!recipe.sparse->attention.projections.empty()) {
+      model->to(device);
+      attention = replace_projections(*model, data, experiment, run, activation_after(*recipe.sparse, *model),
+                                      stage_config(experiment, recipe.stage), device);
+    }
     if (const std::string& teacher = recipe.sparse->distill.teacher; !teacher.empty()) {
       job.teacher = load_teacher(teacher == "dense" ? recipe.start : fs::path(teacher), data);
       job.distill = &recipe.sparse->distill;
@@ -183,6 +198,7 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
   Json result = {{"stage", recipe.stage},
                  {"start", recipe.start.string()},
                  {"start_weights_sha256", inputs.folder.weights_hash()}};
+  if (!attention.is_null()) result["attention"] = attention;
   result.update(train::train(job));
   save_result(*model, recipe.start, run, recipe, result);
   run.mark_done(result);

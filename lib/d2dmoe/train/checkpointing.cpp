@@ -15,14 +15,14 @@ using Tensors = std::map<std::string, torch::Tensor>;
 const std::string kModel = "model.", kOptimizer = "optimizer.", kCpu = "generator.cpu",
                   kCuda = "generator.cuda";
 
-Tensors weights_of(models::Model& model) {
+Tensors weights_of(torch::nn::Module& model) {
   Tensors weights;
   for (const auto& item : model.named_parameters()) weights[item.key()] = item.value().detach();
   for (const auto& item : model.named_buffers()) weights[item.key()] = item.value();
   return weights;
 }
 
-void put_weights(models::Model& model, const std::string& origin, const std::string& prefix,
+void put_weights(torch::nn::Module& model, const std::string& origin, const std::string& prefix,
                  const Tensors& stored) {
   const torch::NoGradGuard no_grad;
   for (auto& [name, tensor] : weights_of(model)) {
@@ -48,7 +48,7 @@ void set_generator_state(torch::Device device, const torch::Tensor& state) {
 
 }  // namespace
 
-io::Checkpoint make_checkpoint(int64_t step, const nlohmann::ordered_json& state, models::Model& model,
+io::Checkpoint make_checkpoint(int64_t step, const nlohmann::ordered_json& state, torch::nn::Module& model,
                                const Optimizer& optimizer, torch::Device device) {
   io::Checkpoint checkpoint{step, {}, state};
   for (auto& [name, tensor] : weights_of(model)) checkpoint.tensors[kModel + name] = tensor;
@@ -58,7 +58,7 @@ io::Checkpoint make_checkpoint(int64_t step, const nlohmann::ordered_json& state
   return checkpoint;
 }
 
-void restore_checkpoint(const io::Checkpoint& checkpoint, models::Model& model, Optimizer& optimizer,
+void restore_checkpoint(const io::Checkpoint& checkpoint, torch::nn::Module& model, Optimizer& optimizer,
                         torch::Device device) {
   const std::string origin = format("checkpoint of step {}", checkpoint.step);
   put_weights(model, origin, kModel, checkpoint.tensors);
@@ -78,14 +78,14 @@ fs::path BestWeights::file(int64_t step) const {
   return dir_ / format("step-{:06d}.safetensors", step);
 }
 
-void BestWeights::save(int64_t step, models::Model& model) const {
+void BestWeights::save(int64_t step, torch::nn::Module& model) const {
   std::error_code failed;
   fs::create_directories(dir_, failed);
   D2D_CHECK(!failed, "[train] '{}': cannot be created: {}", dir_, failed.message());
   io::write_safetensors(file(step), weights_of(model));
 }
 
-void BestWeights::load(int64_t step, models::Model& model) const {
+void BestWeights::load(int64_t step, torch::nn::Module& model) const {
   const auto stored = io::SafetensorsFile::open(file(step));
   Tensors tensors;
   for (const auto& [name, entry] : stored->entries()) tensors[name] = stored->tensor(name);
