@@ -125,6 +125,8 @@ TEST_CASE("tokenizer folder: GPT-2's and Qwen2's vocab.json add no special token
   write(qwen2, other);
   put(other, "config.json", R"({"model_type": "qwen2"})");
   agrees(*load_tokenizer(other.path()), "qwen2");
+  put(other, "config.json", R"({"model_type": "d2dmoe_qwen2"})");  // attention projections are perceptrons
+  agrees(*load_tokenizer(other.path()), "qwen2");
 }
 
 TEST_CASE("tokenizer folder: tokenizer.model is the last choice, with tokenizer_config.json's flags") {
