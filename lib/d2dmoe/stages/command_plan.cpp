@@ -116,11 +116,11 @@ Json plan_predict(const PredictRequest& request, const PredictInput& input) {
 
 Json plan_generate(const GenerateRequest& request) {
   eval::check_sampling(request.sampling);
-  io::HfFolder folder(request.model);
-  const ModelSize size = model_size(folder);
-  Json plan = plan_of("generate", request.model, folder, size);
+  const io::HfFolder folder(request.model);
+  const ModelSize size(*outline_of(folder));
+  Json plan = plan_of("generate", request.model, folder, size.parameters());
   plan["writes"].push_back("stdout");
-  add_cost(plan, size, static_cast<double>(request.max_new_tokens), 1);
+  add_cost(plan, size, size.flops(request.max_new_tokens), static_cast<double>(request.max_new_tokens), 1);
   return plan;
 }
 

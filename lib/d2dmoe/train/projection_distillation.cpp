@@ -128,7 +128,7 @@ void run_model(models::Model& model, const data::Batch& batch, nn::Observer& obs
   if (auto* language = model.language_model()) {
     language->hidden(batch, ctx);
   } else {
-    model.forward(batch, ctx);
+    models::run_layers(model, batch, ctx);
   }
 }
 
@@ -154,7 +154,8 @@ class Distillation {
 
   std::vector<DistilledProjection> run() {
     resume();
-    Recorder recorder(job_.run, "attention", (total_ - step_) * job_.data.train.size() / steps_per_epoch_);
+    Recorder recorder(job_.run, "attention", (total_ - step_) * job_.data.train.size() / steps_per_epoch_,
+                      job_.data.train.unit());
     Lesson lesson(students_, job_.options, /*training=*/true);
     while (step_ < total_) {
       if (stop_requested()) {
