@@ -25,7 +25,8 @@ void ImageOptions::describe(Fields& f) {
         "when its turn comes.");
   f.add("max_broken", max_broken, "Broken images of a split that are named and left out; more are an error.")
       .range(0, kMany);
-  f.add("threads", threads, "Threads that decode ahead of the model; 0 = one per core.").range(0, 1024);
+  f.add("threads", threads, "Threads that decode ahead of the model; 0 = one per core, at most 16.")
+      .range(0, 1024);
   f.add("crop_scale", crop_scale,
         "Training: smallest and largest area of the random crop, as shares of the image; [1, 1] = no random "
         "crop.")
@@ -71,7 +72,8 @@ void ChoiceOptions::describe(Fields& f) {
 
 void DataOptions::describe(Fields& f) {
   f.add("train", train,
-        "File with the training split; running text: a file or a folder of them; images: a folder or tar archive "
+        "File with the training split; running text: a file or a folder of them; images: a folder or tar "
+        "archive "
         "of class folders, or an IDX file (MNIST).");
   f.add("validation", validation, "The same for the validation split; empty = validation_share of train.");
   f.add("test", test, "The same for the test split; empty = none.");

@@ -61,7 +61,7 @@ BatchLoader::BatchLoader(Dataset dataset, std::vector<std::vector<int64_t>> batc
   state_->dataset = std::move(dataset);
   state_->batches = std::move(batches);
   state_->augment = options.augment;
-  state_->ahead = static_cast<size_t>(options.ahead > 0 ? options.ahead : 2 * options.threads);
+  state_->ahead = static_cast<size_t>(options.ahead > 0 ? options.ahead : options.threads + 2);
   for (int64_t i = 0; i < options.threads; ++i)
     state_->threads.emplace_back([state = state_.get()] { state->work(); });
 }

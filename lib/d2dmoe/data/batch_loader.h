@@ -15,7 +15,7 @@ class BatchLoader {
   struct Options {
     int64_t threads =
         0;              ///< that make batches, one each at a time; 0 = none: a batch is made when it is taken
-    int64_t ahead = 0;  ///< batches made or being made before they are taken; 0 = two per thread
+    int64_t ahead = 0;  ///< batches made or being made before they are taken; 0 = two more than threads
     std::optional<uint64_t> augment = {};  ///< see Dataset::collate
   };
   /// @param batches  lists of rows, as epoch_batches gives them

@@ -48,7 +48,9 @@ double ImageSource::label(int64_t row) const {
 }
 
 int64_t ImageSource::loader_threads() const {
-  return options_.threads > 0 ? options_.threads : available_cpus();
+  // Each holds a batch of pixels: on machines with many cores a few are enough to keep the model busy.
+  constexpr int kMost = 16;
+  return options_.threads > 0 ? options_.threads : std::min(kMost, available_cpus());
 }
 
 Image ImageSource::read(int64_t row, std::optional<uint64_t> augment) const {
