@@ -11,11 +11,13 @@
 #include "d2dmoe/moe/expert_feed_forward.h"
 #include "d2dmoe/report/html_report.h"
 #include "d2dmoe/stages/evaluate.h"
+#include "d2dmoe/stages/generate.h"
 #include "d2dmoe/stages/inspect.h"
 #include "d2dmoe/stages/plan.h"
 #include "d2dmoe/stages/stages.h"
 #include "support/support.h"
 #include "support/tiny.h"
+#include "support/tiny_images.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::test;
@@ -163,4 +165,60 @@ TEST_CASE("attention: the plan names the sites that will be there") {
   REQUIRE(sites.size() == 6);
   CHECK(sites[0] == Json{{"site", "layers.0.attention.q"}, {"experts", 4}, {"expert_size", 4}});
   CHECK(sites[2] == Json{{"site", "layers.0.ffn"}, {"experts", 8}, {"expert_size", 8}});
+}
+
+TEST_CASE("attention: a language model's grouped keys and values, down to generation") {
+  const TempDir dir;
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += "Lily had " + std::to_string(i) + " red balls and a blue hat.\n---\n";
+  io::write_file(dir / "text.txt", text);
+  const Json config = {{"output_dir", (dir / "run").string()},
+                       {"model", {{"path", "data/stories260k"}}},
+                       {"data",
+                        {{"task", "language_modeling"},
+                         {"train", (dir / "text.txt").string()},
+                         {"test", (dir / "text.txt").string()},
+                         {"documents", {{"delimiter", "---"}}},
+                         {"max_length", 32}}},
+                       {"train_sparse",
+                        {{"train", {{"epochs", 1}, {"batch_size", 8}}},
+                         {"attention", {{"projections", {"k", "v"}}, {"epochs", 1}, {"batch_size", 8}}}}},
+                       {"convert",
+                        {{"kinds", {"k", "v"}},
+                         {"attention", {{"expert_size", 4}, {"router_width", 4}}},
+                         {"router", {{"epochs", 1}}}}},
+                       {"sweep_tau", {{"points", 2}, {"time_batches", Json::array()}, {"bootstrap", 20}}}};
+  std::ofstream(dir / "config.json") << config.dump();
+  const auto experiment = config::load_experiment(dir / "config.json", {});
+  const Json attention = stages::train_sparse(experiment).at("attention");
+  CHECK(attention.at("metric") == "perplexity");
+  CHECK(attention.at("after").at("value").get<double>() > attention.at("before").at("value").get<double>());
+  CHECK(attention.at("projections").size() == 10);
+  // 64 -> 32 costs as much as 21.3 neurons; 24 of them, a multiple of 8, cost an eighth more.
+  CHECK(attention.at("projections")[0].at("width") == 24);
+  CHECK(attention.at("flops_ratio").get<double>() == Approx(1.125));
+  stages::convert(experiment);
+  const Json swept = stages::sweep_tau(experiment);
+  CHECK(swept.at("points").back().at("executed_share_per_site").size() == 10);
+  stages::GenerateRequest request;
+  request.model = (dir / "run" / "convert" / "model").string();
+  request.prompts = {"Lily had"};
+  request.max_new_tokens = 6;
+  request.json = true;
+  std::ostringstream out;
+  CHECK(stages::generate(request, out).at("executed_share").get<double>() < 1);
+}
+
+TEST_CASE("attention: an image model's") {
+  const TempDir dir;
+  const auto experiment = config::load_experiment(
+      write_tiny_image_experiment(dir.path()),
+      {"train.epochs=3", "train_sparse.train.epochs=1", "train_sparse.attention.projections=[\"o\"]",
+       "train_sparse.attention.epochs=2", "convert.attention.expert_size=4"});
+  stages::train(experiment);
+  const Json trained = stages::train_sparse(experiment);
+  const auto sites = trained.at("attention").at("projections").size();
+  CHECK(sites == 2);
+  stages::convert(experiment);
+  CHECK(stages::sweep_tau(experiment).at("points").back().at("executed_share_per_site").size() == 2 * sites);
 }

@@ -20,7 +20,8 @@ namespace {
 Json experiment_json(const TempDir& dir) {
   std::string text;
   for (int i = 0; i < 60; ++i) {
-    text += "Lily had " + std::to_string(i) + " red balls and a blue hat. Tom saw the hat and was happy.\n---\n";
+    text +=
+        "Lily had " + std::to_string(i) + " red balls and a blue hat. Tom saw the hat and was happy.\n---\n";
   }
   io::write_file(dir / "text.txt", text);
   const Json train = {{"epochs", 1}, {"batch_size", 8}, {"optimizer", {{"lr", 1e-3}}}};
@@ -35,9 +36,17 @@ Json experiment_json(const TempDir& dir) {
             {"max_length", 32}}},
           {"train", train},
           {"train_sparse",
-           {{"train", train}, {"penalty", {{"name", "square_hoyer"}, {"alpha", 1e-3}}}, {"distill", {{"teacher", "dense"}}}}},
+           {{"train", train},
+            {"penalty", {{"name", "square_hoyer"}, {"alpha", 1e-3}}},
+            {"distill", {{"teacher", "dense"}}}}},
           {"convert", {{"split", {{"expert_size", 4}}}, {"router", {{"epochs", 1}, {"width", 16}}}}},
-          {"sweep_tau", {{"points", 3}, {"time_batches", {1}}, {"time_runs", 2}, {"decode_tokens", 4}, {"max_drop", 60}, {"bootstrap", 50}}}};
+          {"sweep_tau",
+           {{"points", 3},
+            {"time_batches", {1}},
+            {"time_runs", 2},
+            {"decode_tokens", 4},
+            {"max_drop", 60},
+            {"bootstrap", 50}}}};
 }
 
 config::LoadedExperiment load(const TempDir& dir, const Json& json) {
@@ -88,7 +97,7 @@ TEST_CASE("language model: all stages on running text") {
   stages::PredictRequest predict;
   predict.model = request.model;
   std::istringstream in("Lily\n");
-  CHECK(contains(message_of([&] { stages::predict(predict, in, "stdin", out); }), "d2dmoe generate"));
+  CHECK(contains(message_of([&] { stages::predict(predict, {}, in, out); }), "d2dmoe generate"));
 }
 
 TEST_CASE("language model: fine-tuning and a sweep on questions") {
@@ -96,8 +105,11 @@ TEST_CASE("language model: fine-tuning and a sweep on questions") {
   std::string lines;
   for (int i = 0; i < 40; ++i) {
     const bool red = i % 2 == 0;
-    lines += Json{{"question", std::string(red ? "Lily" : "Tom") + " has a hat. It is"}, {"choices", {"red", "blue"}}, {"label", red ? 0 : 1}}
-                 .dump() + "\n";
+    lines += Json{{"question", std::string(red ? "Lily" : "Tom") + " has a hat. It is"},
+                  {"choices", {"red", "blue"}},
+                  {"label", red ? 0 : 1}}
+                 .dump() +
+             "\n";
   }
   Json json = experiment_json(dir);
   io::write_file(dir / "questions.jsonl", lines);

@@ -125,11 +125,7 @@ void run_model(models::Model& model, const data::Batch& batch, nn::Observer& obs
   const torch::NoGradGuard no_grad;
   nn::ForwardContext ctx(batch);
   ctx.observers = {&observer};
-  if (auto* language = model.language_model()) {
-    language->hidden(batch, ctx);
-  } else {
-    models::run_layers(model, batch, ctx);
-  }
+  models::run_layers(model, batch, ctx);
 }
 
 class Distillation {
