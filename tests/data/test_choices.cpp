@@ -25,36 +25,46 @@ std::string failure(const std::string& line, const config::ChoiceOptions& option
 TEST_CASE("choices: templates of the usual data sets") {
   config::ChoiceOptions hellaswag{.context = "{activity}: {ctx}", .answers = {"{endings}"}};
   auto q = data::make_question(
-      Json::parse(R"({"activity": "Sailing", "ctx": "A man", "endings": ["sinks.", "swims.", "sings."], "label": "2"})"),
+      Json::parse(
+          R"({"activity": "Sailing", "ctx": "A man", "endings": ["sinks.", "swims.", "sings."], "label": "2"})"),
       hellaswag, "label", "file:1");
   CHECK(q.context == "Sailing: A man");
   CHECK(q.answers == std::vector<std::string>{"sinks.", "swims.", "sings."});
   CHECK(q.right == 2);
 
   config::ChoiceOptions piqa{.context = "Question: {goal}\nAnswer:", .answers = {"{sol1}", "{sol2}"}};
-  q = data::make_question(Json::parse(R"({"goal": "{open} it", "sol1": "pull", "sol2": "push", "label": 0})"), piqa, "label", "f");
+  q = data::make_question(Json::parse(R"({"goal": "{open} it", "sol1": "pull", "sol2": "push", "label": 0})"),
+                          piqa, "label", "f");
   CHECK(q.context == "Question: {open} it\nAnswer:");
   CHECK(q.right == 0);
 
   config::ChoiceOptions boolq{.context = "{passage}\n{{q}} {question}?", .answers = {"no", "yes"}};
-  q = data::make_question(Json::parse(R"({"passage": "P", "question": "is it", "answer": true})"), boolq, "answer", "f");
+  q = data::make_question(Json::parse(R"({"passage": "P", "question": "is it", "answer": true})"), boolq,
+                          "answer", "f");
   CHECK(q.context == "P\n{q} is it?");
   CHECK(q.right == 1);
-  q = data::make_question(Json::parse(R"({"passage": "P", "question": "is it", "answer": "no"})"), boolq, "answer", "f");
+  q = data::make_question(Json::parse(R"({"passage": "P", "question": "is it", "answer": "no"})"), boolq,
+                          "answer", "f");
   CHECK(q.right == 0);
 }
 
 TEST_CASE("choices: lines that do not fit are named") {
   const config::ChoiceOptions options{.context = "{question}", .answers = {"{choices}"}};
-  CHECK(contains(failure(R"({"questoin": "a", "choices": ["b", "c"], "label": 0})", options, "label"), "questoin"));
-  CHECK(contains(failure(R"({"question": "a", "choices": ["b"], "label": 0})", options, "label"), "1 answers"));
-  CHECK(contains(failure(R"({"question": "a", "choices": ["b", "c"], "label": 2})", options, "label"), "from 0 to 1"));
-  CHECK(contains(failure(R"({"question": "a", "choices": ["b", "c"], "label": "d"})", options, "label"), "'d'"));
-  CHECK(contains(failure(R"({"question": ["a"], "choices": ["b", "c"], "label": 0})", options, "label"), "names a list"));
+  CHECK(contains(failure(R"({"questoin": "a", "choices": ["b", "c"], "label": 0})", options, "label"),
+                 "questoin"));
+  CHECK(
+      contains(failure(R"({"question": "a", "choices": ["b"], "label": 0})", options, "label"), "1 answers"));
+  CHECK(contains(failure(R"({"question": "a", "choices": ["b", "c"], "label": 2})", options, "label"),
+                 "from 0 to 1"));
+  CHECK(contains(failure(R"({"question": "a", "choices": ["b", "c"], "label": "d"})", options, "label"),
+                 "'d'"));
+  CHECK(contains(failure(R"({"question": ["a"], "choices": ["b", "c"], "label": 0})", options, "label"),
+                 "names a list"));
 }
 
 TEST_CASE("choices: a context that is too long loses its beginning, an answer nothing") {
-  const data::Question question{"Lily and her mom went to the park to play with the big red ball", {"again", "no"}, 0};
+  const data::Question question{
+      "Lily and her mom went to the park to play with the big red ball", {"again", "no"}, 0};
   const auto whole = data::choice_examples(question, "", " ", stories(), 1000);
   const auto cut = data::choice_examples(question, "", " ", stories(), 8);
   REQUIRE(whole.size() == 2);
@@ -69,7 +79,10 @@ TEST_CASE("choices: splits, shots and right answers") {
   TempDir dir;
   std::string lines;
   for (int i = 0; i < 20; ++i) {
-    lines += Json{{"question", "Number " + std::to_string(i)}, {"choices", {"odd", "even"}}, {"label", 1 - i % 2}}.dump() + "\n";
+    lines +=
+        Json{{"question", "Number " + std::to_string(i)}, {"choices", {"odd", "even"}}, {"label", 1 - i % 2}}
+            .dump() +
+        "\n";
   }
   io::write_file(dir / "train.jsonl", lines);
   config::DataOptions options;

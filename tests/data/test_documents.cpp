@@ -59,7 +59,8 @@ TEST_CASE("documents: a reader goes on from any position, also behind the read b
   REQUIRE(every.size() == 40000);
   CHECK(every[39999] == "document number 39999 of many");
   CHECK(whole.bytes_read() == whole.total_bytes());
-  DocumentReader first(data::text_files(dir.path(), "auto"), format), second(data::text_files(dir.path(), "auto"), format);
+  DocumentReader first(data::text_files(dir.path(), "auto"), format),
+      second(data::text_files(dir.path(), "auto"), format);
   for (int i = 0; i < 31234; ++i) first.next();
   CHECK(first.place() == (dir / "a.txt").string() + ", line " + std::to_string(2 * 31233 + 1));
   second.seek(first.position());

@@ -128,7 +128,8 @@ TEST_CASE("blocks: each token is counted once, behind as many as the stride leav
   auto stream = std::make_shared<data::TokenStream>();
   stream->append(torch::arange(100, 150, torch::kInt32), torch::tensor({{30, 90}, {20, 41}}, torch::kInt64));
   stream->append(torch::arange(150, 187, torch::kInt32), torch::tensor({{37, 370}}, torch::kInt64));
-  for (const auto& [length, stride] : {std::pair<int64_t, int64_t>{10, 10}, {10, 3}, {16, 1}, {100, 100}, {86, 5}}) {
+  for (const auto& [length, stride] :
+       {std::pair<int64_t, int64_t>{10, 10}, {10, 3}, {16, 1}, {100, 100}, {86, 5}}) {
     CAPTURE(length, stride);
     const data::BlockSource source(stream, 0, 87, length, stride);
     std::map<int64_t, int64_t> behind;  // target -> tokens that it had before it

@@ -42,7 +42,8 @@ data::Dataset running_text(int64_t length, int64_t stride) {
   const auto text = stories().golden.at("windows").at("text").get<std::string>();
   const auto tokens = stories().tokenizer->encode(text, nullptr, 0).ids;
   stream->append(torch::tensor(tokens, torch::kInt32),
-                 torch::tensor({{static_cast<int64_t>(tokens.size()), static_cast<int64_t>(text.size())}}, torch::kInt64));
+                 torch::tensor({{static_cast<int64_t>(tokens.size()), static_cast<int64_t>(text.size())}},
+                               torch::kInt64));
   return {std::make_shared<data::BlockSource>(stream, 0, stream->tokens(), length, stride),
           data::Task::language_modeling};
 }
@@ -62,8 +63,9 @@ TEST_CASE("generate: greedy text of ragged prompts equals transformers'", "[gold
     CHECK(run.generations[i].finish == eval::Finish::length);
   }
   CHECK(run.new_tokens == 300);
-  CHECK(contains("Once upon a time" + run.generations[0].text,
-                 "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."));
+  CHECK(contains(
+      "Once upon a time" + run.generations[0].text,
+      "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."));
   options.sampling.repetition_penalty = 1.3;
   const auto penalised = eval::generate(*s.model, *s.tokenizer, s.prompts(), options);
   const auto want_penalised = s.golden.at("penalised").get<std::vector<Ids>>();
@@ -77,7 +79,8 @@ TEST_CASE("generate: the next token's distribution equals transformers'", "[gold
   REQUIRE(golden.at("cases").size() == 6);
   for (const auto& c : golden.at("cases")) {
     CAPTURE(c.at("temperature"), c.at("top_k"), c.at("top_p"), c.at("repetition_penalty"));
-    const eval::SamplingOptions options{c.at("temperature"), c.at("top_k"), c.at("top_p"), c.at("repetition_penalty"), 0};
+    const eval::SamplingOptions options{c.at("temperature"), c.at("top_k"), c.at("top_p"),
+                                        c.at("repetition_penalty"), 0};
     const auto want = torch::tensor(c.at("probabilities").get<std::vector<double>>(), torch::kFloat32);
     const auto got = eval::next_token_probabilities(logits, ids, options);
     CHECK(difference(got, want, 1e-6) == "");
@@ -95,7 +98,8 @@ TEST_CASE("generate: a drawn text is its seed's, whatever stands beside it") {
   const auto alone = eval::generate(*s.model, *s.tokenizer, {prompts[0]}, options);
   CHECK(alone.generations[0].ids == together.generations[0].ids);
   options.sampling.seed = 4;
-  CHECK(eval::generate(*s.model, *s.tokenizer, {prompts[0]}, options).generations[0].ids != alone.generations[0].ids);
+  CHECK(eval::generate(*s.model, *s.tokenizer, {prompts[0]}, options).generations[0].ids !=
+        alone.generations[0].ids);
   // Each token follows its distribution: the likeliest first token is drawn about as often as it should be.
   options.max_new_tokens = 1;
   options.sampling.top_p = 1;
@@ -103,7 +107,8 @@ TEST_CASE("generate: a drawn text is its seed's, whatever stands beside it") {
   const auto first = eval::generate(*s.model, *s.tokenizer, many, options);
   std::map<int64_t, double> counts;
   for (const auto& g : first.generations) counts[g.ids.empty() ? -1 : g.ids[0]] += 1.0 / 2000;
-  const auto p = torch::tensor(s.golden.at("sampling").at("cases")[0].at("probabilities").get<std::vector<double>>());
+  const auto p =
+      torch::tensor(s.golden.at("sampling").at("cases")[0].at("probabilities").get<std::vector<double>>());
   const auto likeliest = p.argmax().item<int64_t>();
   CHECK(counts[likeliest] == Approx(p[likeliest].item<double>()).margin(0.04));
 }
@@ -172,7 +177,8 @@ TEST_CASE("language modelling: losses of running text in windows equal transform
     const auto tokens = c.at("tokens").get<double>();
     CHECK(p.counts.sum().item<double>() == tokens);
     CHECK(p.losses.sum().item<double>() == Approx(c.at("loss").get<double>()).epsilon(1e-6));
-    CHECK(eval::metric("perplexity", p) == Approx(std::exp(c.at("loss").get<double>() / tokens)).epsilon(1e-6));
+    CHECK(eval::metric("perplexity", p) ==
+          Approx(std::exp(c.at("loss").get<double>() / tokens)).epsilon(1e-6));
     const auto text = s.golden.at("windows").at("text").get<std::string>();
     CHECK(p.bytes.sum().item<double>() == Approx(static_cast<double>(text.size())).margin(2));
   }
@@ -203,7 +209,9 @@ TEST_CASE("multiple choice: answers' likelihoods equal transformers'", "[golden]
       CHECK(p.logits[i][static_cast<int64_t>(a)].item<double>() == Approx(scores[a]).epsilon(1e-5));
       normalized.push_back(scores[a] / static_cast<double>(answers[a].size()));
     }
-    const auto best = [](const std::vector<double>& v) { return std::max_element(v.begin(), v.end()) - v.begin(); };
+    const auto best = [](const std::vector<double>& v) {
+      return std::max_element(v.begin(), v.end()) - v.begin();
+    };
     right += best(scores) == q.at("right").get<int64_t>();
     right_normalized += best(normalized) == q.at("right").get<int64_t>();
   }
@@ -216,13 +224,15 @@ TEST_CASE("multiple choice: answers' likelihoods equal transformers'", "[golden]
 
 TEST_CASE("decode timing: what it says of its run") {
   const auto& s = stories();
-  const auto t = eval::compare_decoding(*s.model, *s.model, running_text(64, 64), {.prompt = 20, .tokens = 16});
+  const auto t =
+      eval::compare_decoding(*s.model, *s.model, running_text(64, 64), {.prompt = 20, .tokens = 16});
   CHECK(t.tokens == 16);
   CHECK(t.prompt == 20);
   CHECK(t.dense_ms > 0);
   CHECK(t.p10 <= t.ratio_of_pairs);
   CHECK(t.ratio_of_pairs <= t.p90);
   CHECK(t.executed_share == 1);  // a dense model
-  CHECK(contains(message_of([&] { eval::compare_decoding(*s.model, *s.model, running_text(64, 64), {.tokens = 240}); }),
-                 "decode_tokens"));
+  CHECK(contains(
+      message_of([&] { eval::compare_decoding(*s.model, *s.model, running_text(64, 64), {.tokens = 240}); }),
+      "decode_tokens"));
 }

@@ -96,9 +96,8 @@ void add_attention(Json& entry, const config::AttentionOptions& options, const S
     perceptrons += options.width_factor * static_cast<double>(projection->in() * projection->out());
   if (perceptrons == 0) return;
   const auto& train = subject.data.train;
-  const double flops =
-      options.epochs * (subject.size.flops(train) +
-                        static_cast<double>(train.tokens()) * 2 * kTrainFactor * perceptrons);
+  const double flops = options.epochs * (subject.size.flops(train) + static_cast<double>(train.tokens()) * 2 *
+                                                                         kTrainFactor * perceptrons);
   entry["seconds"] = entry.at("seconds").get<double>() + subject.seconds(flops);
 }
 
