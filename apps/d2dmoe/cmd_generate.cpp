@@ -78,7 +78,6 @@ void add_generate(CLI::App& app) {
     if (only_planned(arguments->common, experiment, plan, stages::command_plan_text)) return;
     auto request = generate_request(*arguments, experiment);
     request.prompts = prompts(*arguments);
-    set_threads(static_cast<int>(experiment.options.run.threads));
     const auto run = stages::generate(request, std::cout);
     std::cerr << stages::generation_text(run) << std::endl;
   });

@@ -60,6 +60,10 @@ TEST_CASE("choices: lines that do not fit are named") {
                  "'d'"));
   CHECK(contains(failure(R"({"question": ["a"], "choices": ["b", "c"], "label": 0})", options, "label"),
                  "names a list"));
+  CHECK(contains(failure(R"({"question": "a", "choices": ["b", ""], "label": 0})", options, "label"),
+                 "is empty"));
+  CHECK(contains(failure(R"({"question": "a", "choices": ["2", "0", "1"], "label": "0"})", options, "label"),
+                 "quotes"));
 }
 
 TEST_CASE("choices: a context that is too long loses its beginning, an answer nothing") {
@@ -108,6 +112,12 @@ TEST_CASE("choices: splits, shots and right answers") {
   CHECK(shots.test.length(0) > 2 * splits.test.length(0));
   const auto again = data::load_choices(options, stories(), {"test"}, 1);
   CHECK(again.test.collate({0, 5}).token_ids.equal(shots.test.collate({0, 5}).token_ids));
+  // Whatever else is opened beside it.
+  const auto beside = data::load_choices(options, stories(), {"test", "validation"}, 1);
+  CHECK(beside.test.collate({0, 5}).token_ids.equal(shots.test.collate({0, 5}).token_ids));
+  options.choices.shots = 18;
+  CHECK(
+      contains(message_of([&] { data::load_choices(options, stories(), {"test"}, 1); }), "18 are asked for"));
   options.train = "";
   CHECK(contains(message_of([&] { data::load_choices(options, stories(), {"test"}, 1); }), "data.train"));
 }

@@ -40,6 +40,9 @@ TEST_CASE("documents: JSON lines, folders in the order of their names, hidden fi
   io::write_file(dir / "picture.png", "never");
   CHECK(documents(dir.path(), {}) == std::vector<std::string>{"first", "x", "y\nz"});
   io::write_file(dir / "c.jsonl", "{\"text\": \"x\"}\n{\"words\": \"y\"}\n");
+  // A delimiter is for plain text.
+  io::write_file(dir / "d.jsonl", "{\"text\": \" \\n x##y \"}\n");
+  CHECK(documents(dir / "d.jsonl", {"auto", "##", "text"}) == std::vector<std::string>{" \n x##y "});
   const std::string message = message_of([&] { documents(dir / "c.jsonl", {}); });
   CHECK(contains(message, "c.jsonl, line 2"));
   CHECK(contains(message, "no key 'text'"));

@@ -220,6 +220,7 @@ TEST_CASE("multiple choice: answers' likelihoods equal transformers'", "[golden]
   CHECK(right == 3);
   // A question that is cut off is left out.
   CHECK(eval::evaluate(*s.model, dataset.first(3), {}).size() == 1);
+  CHECK(eval::evaluate(*s.model, dataset.first(4), {}).size() == 1);  // of two answers the right one alone
 }
 
 TEST_CASE("decode timing: what it says of its run") {

@@ -119,11 +119,12 @@ TEST_CASE("language model: fine-tuning and a sweep on questions") {
                   {"label", "label"},
                   {"max_length", 48}};
   json["train"]["epochs"] = 6;
-  json["sweep_tau"].erase("max_drop");
   const Json results = stages::run(load(dir, json));
   const Json& sweep = results.at("sweep_tau");
   CHECK(sweep.at("metric") == "accuracy");
   CHECK(sweep.at("dense").at("score").get<double>() == 1);  // it learned who has which
+  CHECK(sweep.at("calibrated").at("validation").at("drop_points").get<double>() <= 60);
+  CHECK(sweep.at("calibrated").at("executed_share").get<double>() < 1);
 }
 
 TEST_CASE("language model: an encoder is no language model") {

@@ -64,7 +64,7 @@ void ChoiceOptions::describe(Fields& f) {
         "Template of what stands before an answer; {key} is the line's value of that key.");
   f.add("answers", answers,
         "Templates of the answers, in the order of data.label's numbers; a key that holds a list gives one "
-        "answer per item. [\" no\", \" yes\"] asks for yes or no.");
+        "answer per item. [\"no\", \"yes\"] asks for yes or no.");
   f.add("delimiter", delimiter, "What stands between context and answer.");
   f.add("shots", shots, "Answered questions of the training split put before each question.").range(0, 1000);
   f.add("shot_separator", shot_separator, "What stands between two of them.");
@@ -164,7 +164,8 @@ void PenaltyOptions::describe(Fields& f) {
       .above(0)
       .below(1);
   f.add("max_metric_drop", max_metric_drop,
-        "Schedule auto: largest loss of the validation metric, in points (1 = 0.01); null = not steered by "
+        "Schedule auto: largest loss of the validation metric, in points (1 = 0.01, of a perplexity 1 %); "
+        "null = not steered by "
         "it.")
       .min(0);
 }
@@ -289,7 +290,8 @@ void SweepOptions::describe(Fields& f) {
       .range(0, 1)
       .above(0);
   f.add("max_drop", max_drop,
-        "Calibrate tau per site: at most this many points (1 = 0.01) of the metric lost on validation data; "
+        "Calibrate tau per site: at most this many points (1 = 0.01, of a perplexity 1 %) of the metric lost "
+        "on validation data; "
         "null = off.")
       .min(0);
   f.add("time_batches", time_batches,

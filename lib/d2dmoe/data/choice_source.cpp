@@ -8,7 +8,6 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/random.h"
-#include "d2dmoe/data/documents.h"
 #include "d2dmoe/data/jsonl.h"
 #include "d2dmoe/data/validation_cut.h"
 #include "d2dmoe/io/atomic_file.h"
@@ -83,6 +82,7 @@ std::vector<std::string> answers_of(const Json& line, const std::vector<std::str
       "[data] '{}': has {} answers, must have at least two. Hint: data.choices.answers lists one template "
       "per answer, or one that names a list",
       place, answers.size());
+  for (const auto& answer : answers) D2D_CHECK(!answer.empty(), "[data] '{}': an answer is empty", place);
   return answers;
 }
 
@@ -91,10 +91,16 @@ int64_t right_of(const Json& value, const std::vector<std::string>& answers, con
   const std::string text = value_text(value);
   int64_t index = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), index);
-  if (value.is_boolean()) {
-    index = value.get<bool>() ? 1 : 0;
-  } else if (error != std::errc() || end != text.data() + text.size()) {
-    index = std::find(answers.begin(), answers.end(), text) - answers.begin();
+  if (error != std::errc() || end != text.data() + text.size()) index = -1;
+  if (value.is_boolean()) index = value.get<bool>() ? 1 : 0;
+  const auto named = std::find(answers.begin(), answers.end(), text) - answers.begin();
+  if (value.is_string() && named < count) {
+    D2D_CHECK(
+        index < 0 || index >= count || index == named,
+        "[data] '{}': the right answer \"{}\" is the text of answer {} and the number of another. Hint: "
+        "write numbers without quotes",
+        place, io::printable(text), named);
+    index = named;
   }
   D2D_CHECK(
       index >= 0 && index < count,
@@ -230,7 +236,11 @@ ChoiceSource::ChoiceSource(std::vector<ChoiceExample> examples) : examples_(std:
   for (const auto& example : examples_) {
     answer = example.question == last ? answer + 1 : 0;
     last = example.question;
-    if (static_cast<size_t>(last) >= right_.size()) right_.resize(static_cast<size_t>(last) + 1);
+    if (static_cast<size_t>(last) >= right_.size()) {
+      right_.resize(static_cast<size_t>(last) + 1);
+      answers_.resize(right_.size());
+    }
+    ++answers_[static_cast<size_t>(last)];
     if (example.right) right_[static_cast<size_t>(last)] = answer;
   }
 }
@@ -280,7 +290,9 @@ Splits load_choices(const config::DataOptions& options, const tokenizer::Tokeniz
   const auto wants = [&](const char* name) {
     return std::find(wanted.begin(), wanted.end(), name) != wanted.end();
   };
-  const bool cuts = options.validation.empty() && (wants("validation") || wants("train"));
+  // Shots come from the training part whichever splits are opened, so that a question has the same in all.
+  const bool cuts =
+      options.validation.empty() && (wants("validation") || wants("train") || options.choices.shots > 0);
   std::vector<Question> train, validation, test;
   if (wants("train") || cuts || options.choices.shots > 0)
     train = read_questions(options, options.train, "train");
@@ -292,6 +304,9 @@ Splits load_choices(const config::DataOptions& options, const tokenizer::Tokeniz
   } else if (wants("validation")) {
     validation = read_questions(options, options.validation, "validation");
   }
+  D2D_CHECK_USAGE(options.choices.shots == 0 || static_cast<int64_t>(train.size()) > options.choices.shots,
+                  "[data] 'data.choices.shots': {} are asked for, '{}' has {} questions. Hint: lower it",
+                  options.choices.shots, options.train, train.size());
   if (wants("test")) test = read_questions(options, options.test, "test");
   Splits splits;
   splits.task = Task::multiple_choice;

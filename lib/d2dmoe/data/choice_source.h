@@ -47,6 +47,7 @@ class ChoiceSource : public Source {
   double label(int64_t row) const override;
   int64_t counted(int64_t row) const override { return at(row).answer_ids; }
   int64_t group(int64_t row) const override { return at(row).question; }
+  int64_t group_size(int64_t row) const override { return answers_[static_cast<size_t>(at(row).question)]; }
   int64_t characters(int64_t row) const override { return at(row).characters; }
   bool right(int64_t row) const { return at(row).right; }
   Batch collate(const std::vector<int64_t>& rows, Task task, std::optional<uint64_t> augment) const override;
@@ -55,7 +56,7 @@ class ChoiceSource : public Source {
   const ChoiceExample& at(int64_t row) const { return examples_[static_cast<size_t>(row)]; }
 
   std::vector<ChoiceExample> examples_;
-  std::vector<int64_t> right_;  // by question
+  std::vector<int64_t> right_, answers_;  // by question: the right answer, how many there are
 };
 
 /// The right answers alone: what fine-tuning learns from. Other tasks' data come back as they are.

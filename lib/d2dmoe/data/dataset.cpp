@@ -67,6 +67,10 @@ int64_t Dataset::group(int64_t row) const {
   return source_->group(at(row));
 }
 
+int64_t Dataset::group_size(int64_t row) const {
+  return source_->group_size(at(row));
+}
+
 int64_t Dataset::characters(int64_t row) const {
   return source_->characters(at(row));
 }

@@ -27,6 +27,7 @@ class Dataset {
   int64_t counted(const std::vector<int64_t>& rows) const;  ///< in all
   int64_t bytes(int64_t row) const;                         ///< language_modeling: see Source::bytes
   int64_t group(int64_t row) const;                         ///< multiple_choice: see Source::group
+  int64_t group_size(int64_t row) const;                    ///< multiple_choice: see Source::group_size
   int64_t characters(int64_t row) const;                    ///< multiple_choice: see Source::characters
   int64_t tokens() const;                                   ///< of all examples
   int64_t tokens(const std::vector<int64_t>& rows) const;

@@ -170,7 +170,7 @@ std::optional<std::string> DocumentReader::next() {
       if (piece->find_first_not_of(kSpace) == piece->npos) continue;
       piece = parse_jsonl_line(*piece, place(), Column(format_.column));
     }
-    if (!format_.delimiter.empty()) {
+    if (!format_.delimiter.empty() && !lines()) {
       const auto begin = piece->begin() + static_cast<std::ptrdiff_t>(
                                               std::min(piece->find_first_not_of(kSpace), piece->size()));
       last_.line += std::count(piece->begin(), begin, '\n');

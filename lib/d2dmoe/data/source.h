@@ -26,6 +26,7 @@ class Source {
   virtual int64_t counted(int64_t /*row*/) const { return 1; }
   /// multiple_choice: the question that an example is an answer to, and the characters of the answer.
   virtual int64_t group(int64_t row) const { return row; }
+  virtual int64_t group_size(int64_t /*row*/) const { return 1; }  ///< examples of that question
   virtual int64_t characters(int64_t /*row*/) const { return 0; }
   /// language_modeling: bytes of text that the counted tokens of an example stand for.
   virtual int64_t bytes(int64_t /*row*/) const { return 0; }

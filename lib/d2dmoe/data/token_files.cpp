@@ -3,6 +3,10 @@
 #include <ATen/Parallel.h>
 #include <torch/torch.h>
 
+#include <chrono>
+#include <thread>
+#include <utility>
+
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/hash.h"
 #include "d2dmoe/core/log.h"
@@ -138,6 +142,29 @@ Json position_json(const DocumentReader::Position& p) {
   return {{"file", p.file}, {"byte", p.byte}, {"line", p.line}};
 }
 
+/// The lock of a folder of token files; another process that makes them is waited for.
+std::unique_ptr<io::FolderLock> wait_for_lock(const fs::path& dir) {
+  for (bool told = false;;) {
+    try {
+      return std::make_unique<io::FolderLock>(dir);
+    } catch (const Error& error) {
+      if (!fs::exists(dir / ".lock") || stop_requested()) throw;
+      if (!std::exchange(told, true)) log::info("waiting for the token files: {}", error.what());
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+  }
+}
+
+TokenStream mapped_token_files(const fs::path& dir, const fs::path& index) {
+  TokenStream stream;
+  const auto count = io::read_json_file(index).at("token_files").get<int64_t>();
+  for (int64_t i = 0; i < count; ++i) {
+    const auto file = io::SafetensorsFile::open(token_file(dir, i));
+    stream.append(file->tensor("ids"), file->tensor("documents"));
+  }
+  return stream;
+}
+
 /// Makes the token files that are missing. @return  how many there are in all
 int64_t make_token_files(const TokenFileOptions& options, const tokenizer::Tokenizer& tokenizer,
                          const fs::path& dir) {
@@ -178,20 +205,15 @@ TokenStream open_token_files(const TokenFileOptions& options, const tokenizer::T
   const fs::path index = dir / "index.json";
   if (!fs::exists(index)) {
     io::make_folder(dir);
-    const io::FolderLock lock(dir);
+    const auto lock = wait_for_lock(dir);
+    if (fs::exists(index)) return mapped_token_files(dir, index);  // another process was faster
     const int64_t count = make_token_files(options, tokenizer, dir);
     D2D_CHECK_USAGE(count > 0,
                     "[data] '{}': holds no text. Hint: check data.documents.delimiter and the file",
                     options.files.front());
     io::write_file(index, Json{{"token_files", count}, {"key", key}}.dump(2) + "\n");
   }
-  TokenStream stream;
-  const auto count = io::read_json_file(index).at("token_files").get<int64_t>();
-  for (int64_t i = 0; i < count; ++i) {
-    const auto file = io::SafetensorsFile::open(token_file(dir, i));
-    stream.append(file->tensor("ids"), file->tensor("documents"));
-  }
-  return stream;
+  return mapped_token_files(dir, index);
 }
 
 }  // namespace d2dmoe::data

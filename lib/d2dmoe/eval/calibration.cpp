@@ -207,16 +207,27 @@ class Calibrator {
     const auto log_p = reference.logits.to(torch::kFloat64).log_softmax(1),
                log_q = measured.logits.to(torch::kFloat64).log_softmax(1);
     // A question with fewer answers than others has no term for what it lacks.
-    return (log_p.exp() * (log_p - log_q)).nan_to_num(0).sum(1).mean().item<double>();
+    const auto terms = (log_p.exp() * (log_p - log_q)).masked_fill(reference.logits == -INFINITY, 0);
+    return terms.sum(1).mean().item<double>();
   }
 
   data::Dataset draw_sample() const {
     Rng rng(derive_seed(options_.seed, "calibration sample"));
-    auto order = rng.permutation(validation_.size());
+    std::vector<std::vector<int64_t>> groups;  // the answers of a question stay together
+    for (int64_t row = 0; row < validation_.size(); ++row) {
+      if (row == 0 || validation_.group(row) != validation_.group(row - 1)) groups.emplace_back();
+      groups.back().push_back(row);
+    }
+    auto order = rng.permutation(static_cast<int64_t>(groups.size()));
     if (static_cast<int64_t>(order.size()) > options_.sample_sentences) {
       order.resize(static_cast<size_t>(options_.sample_sentences));
     }
-    return validation_.pick(order);
+    std::vector<int64_t> rows;
+    for (const int64_t group : order) {
+      const auto& chosen = groups[static_cast<size_t>(group)];
+      rows.insert(rows.end(), chosen.begin(), chosen.end());
+    }
+    return validation_.pick(rows);
   }
 
   Calibration finished(Calibration c) const {

@@ -64,7 +64,8 @@ torch::Tensor first_ids(const data::Dataset& dataset, int64_t count) {
   std::vector<torch::Tensor> parts;
   int64_t have = 0;
   for (int64_t row = 0; row < dataset.size() && have < count; ++row) {
-    parts.push_back(dataset.collate({row}).token_ids);
+    const auto batch = dataset.collate({row});
+    parts.push_back(batch.token_ids.masked_select(batch.targets != data::kNoTarget));  // windows may overlap
     have += parts.back().size(0);
   }
   D2D_CHECK_USAGE(

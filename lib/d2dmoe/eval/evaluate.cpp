@@ -107,7 +107,7 @@ void group_answers(const data::Dataset& dataset, Predictions& out) {
     questions.back().push_back(row);
   }
   std::erase_if(questions, [&](const std::vector<int64_t>& rows) {
-    return dataset.label(rows.front()) >= static_cast<double>(rows.size());
+    return static_cast<int64_t>(rows.size()) < dataset.group_size(rows.front());
   });
   D2D_CHECK(!questions.empty(), "[evaluate] 'dataset': holds no question with all its answers");
   size_t answers = 0;

@@ -1,9 +1,10 @@
+#include "d2dmoe/eval/sampling.h"
+
 #include <torch/torch.h>
 
 #include <cmath>
 
 #include "d2dmoe/core/error.h"
-#include "d2dmoe/eval/generate.h"
 
 namespace d2dmoe::eval {
 namespace {

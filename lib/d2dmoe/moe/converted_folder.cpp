@@ -175,8 +175,10 @@ void save_converted(models::Model& model, const fs::path& dir, const Json& paren
   models::save_model(model, dir);
   io::write_safetensors(dir / kRoutersFile, routers);
   record.weights_sha256 = io::HfFolder(dir).weights_hash();
-  io::write_file(dir / "README.md", model_card(model.hf().architecture, model.label_names(), record,
-                                               models::has_perceptrons(model.config())));
+  io::write_file(dir / "README.md",
+                 model_card(model.hf().architecture,
+                            model.language_model() ? std::vector<std::string>() : model.label_names(), record,
+                            models::has_perceptrons(model.config())));
   io::write_file(dir / kRecordFile, to_json(record).dump() + "\n");
 }
 
@@ -198,8 +200,9 @@ void save_selections(const fs::path& dir, const std::map<std::string, Selection>
   const bool regression = config.value("problem_type", Json()) == "regression";
   io::write_file(dir / "README.md",
                  model_card(classes.empty() ? "model" : classes.front().get<std::string>(),
-                            regression ? std::vector<std::string>()
-                                       : models::read_labels(config, (dir / "config.json").string()),
+                            regression || !config.contains("id2label")
+                                ? std::vector<std::string>()
+                                : models::read_labels(config, (dir / "config.json").string()),
                             record, models::has_perceptrons(config)));
   io::write_file(file, to_json(record).dump() + "\n");
 }

@@ -28,10 +28,37 @@ std::string labels_line(const std::vector<std::string>& labels) {
   return line.empty() ? "" : "Labels: " + line + ".\n\n";
 }
 
+/// How transformers and d2dmoe are asked for what a class of models gives.
+struct Use {
+  std::string auto_class, reader_class, reader, command;
+};
+
+Use use_of(const std::string& architecture) {
+  if (architecture.ends_with("ForImageClassification") ||
+      architecture.ends_with("ForImageClassificationWithTeacher"))
+    return {"AutoModelForImageClassification", "AutoImageProcessor", "processor",
+            "d2dmoe predict --model FOLDER IMAGE"};
+  if (architecture.ends_with("ForCausalLM") || architecture.ends_with("LMHeadModel"))
+    return {"AutoModelForCausalLM", "AutoTokenizer", "tokenizer",
+            "d2dmoe generate --model FOLDER --prompt TEXT"};
+  return {"AutoModelForSequenceClassification", "AutoTokenizer", "tokenizer",
+          "d2dmoe predict --model FOLDER < texts.txt"};
+}
+
+std::string dense_use(const Use& use) {
+  return format(
+      "## As a dense model\nThe tensors keep their Hugging Face names, only the neurons stand in expert "
+      "order; this "
+      "leaves the function unchanged. transformers loads the folder as it is and gives the dense outputs:\n"
+      "```python\nfrom transformers import {0}, {1}\nmodel = {0}.from_pretrained(\"FOLDER\")\n"
+      "{2} = {1}.from_pretrained(\"FOLDER\")\n```\n",
+      use.auto_class, use.reader_class, use.reader);
+}
+
 constexpr const char* kOursAlone =
     "## Not for other tools\nSome attention projections are two-layer perceptrons here (config.json lists "
-    "them under "
-    "`d2dmoe_attention_perceptrons`), which no other library knows: transformers refuses the folder.\n\n";
+    "them under `d2dmoe_attention_perceptrons`), which no other library knows: transformers refuses the "
+    "folder.\n\n";
 
 }  // namespace
 
@@ -51,21 +78,14 @@ std::string model_card(const std::string& architecture, const std::vector<std::s
       "Conversion*, NeurIPS 2024, arXiv 2310.04361).\n\n",
       kVersion);
   card += labels_line(labels);
-  card += ours_alone
-              ? kOursAlone
-              : "## As a dense model\nThe tensors keep their Hugging Face names, only the neurons stand in "
-                "expert "
-                "order; this leaves the function unchanged. transformers loads the folder as it is and gives "
-                "the dense "
-                "outputs:\n"
-                "```python\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
-                "model = AutoModelForSequenceClassification.from_pretrained(\"FOLDER\")\n"
-                "tokenizer = AutoTokenizer.from_pretrained(\"FOLDER\")\n```\n";
+  const Use use = use_of(architecture);
+  card += ours_alone ? std::string(kOursAlone) : dense_use(use);
   card += "`d2dmoe export` with `--original-order` gives the neurons in their first order.\n\n";
-  card +=
-      "## As a mixture of experts\n```sh\nd2dmoe predict --model FOLDER < texts.txt\n```\n"
-      "`d2dmoe.json` holds the experts and the selection rule of each site, `routers.safetensors` the "
-      "routers.\n\n";
+  card += format(
+      "## As a mixture of experts\n```sh\n{}\n```\n`d2dmoe.json` holds the experts and the selection rule of "
+      "each "
+      "site, `routers.safetensors` the routers.\n\n",
+      use.command);
   card += "## Sites\n" + sites_table(record.sites);
   return card;
 }

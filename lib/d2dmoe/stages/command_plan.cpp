@@ -117,10 +117,16 @@ Json plan_predict(const PredictRequest& request, const PredictInput& input) {
 Json plan_generate(const GenerateRequest& request) {
   eval::check_sampling(request.sampling);
   const io::HfFolder folder(request.model);
-  const ModelSize size(*outline_of(folder));
+  const auto model = outline_of(folder);
+  D2D_CHECK_USAGE(model->language_model() != nullptr,
+                  "[generate] '{}': is a classifier, must be a language model. Hint: `d2dmoe predict`",
+                  request.model);
+  const ModelSize size(*model);
   Json plan = plan_of("generate", request.model, folder, size.parameters());
   plan["writes"].push_back("stdout");
-  add_cost(plan, size, size.flops(request.max_new_tokens), static_cast<double>(request.max_new_tokens), 1);
+  const auto prompts = static_cast<double>(std::max<size_t>(1, request.prompts.size()));
+  add_cost(plan, size, prompts * size.flops(request.max_new_tokens),
+           prompts * static_cast<double>(request.max_new_tokens), prompts);
   return plan;
 }
 

@@ -124,7 +124,10 @@ io::Weights weights_for(const std::vector<std::string>& stages) {
 
 Json plan(const config::LoadedExperiment& experiment, const std::vector<std::string>& stages) {
   const auto model_folder = start_folder(experiment, "auto", {});
-  Inputs inputs = open_inputs(experiment, model_folder, {"train", "validation", "test"}, weights_for(stages));
+  std::vector<std::string> splits = {"train", "validation"};
+  const bool sweeps = std::find(stages.begin(), stages.end(), "sweep_tau") != stages.end();
+  if (sweeps && experiment.options.sweep_tau.split == "test") splits.emplace_back("test");
+  Inputs inputs = open_inputs(experiment, model_folder, splits, weights_for(stages));
   const auto model = outline_of(inputs.folder, head_options(inputs.data));
   const Subject subject{model, ModelSize(*model), inputs.data, measured_flops()};
   const auto later = future_model(experiment, inputs.folder, head_options(inputs.data));

@@ -251,6 +251,13 @@ class Distillation {
   }
 
   void save() {
+    for (const auto& parameter : perceptrons_->parameters()) {
+      D2D_CHECK(parameter.isfinite().all().item<bool>(),
+                "[attention] '{}': a perceptron's weights are not finite at step {} of {}; the checkpoint "
+                "before it "
+                "is kept. Hint: lower train_sparse.attention.lr, or use dtype float32",
+                job_.run.dir(), step_, total_);
+    }
     io::save_checkpoint(job_.run,
                         make_checkpoint(step_, Json::object(), *perceptrons_, *optimizer_, job_.device),
                         /*keep=*/1);
