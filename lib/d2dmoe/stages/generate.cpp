@@ -3,6 +3,7 @@
 #include <fstream>
 #include <iostream>
 #include <ostream>
+#include <utility>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/json_file.h"
@@ -63,7 +64,13 @@ Json generate(const GenerateRequest& request, std::ostream& out) {
 
   const bool streams = request.prompts.size() == 1 && !request.json;
   std::vector<std::vector<int64_t>> prompts;
-  for (const auto& prompt : request.prompts) prompts.push_back(prompt_ids(prompt, *tokenizer));
+  for (const auto& prompt : request.prompts) {
+    try {
+      prompts.push_back(prompt_ids(prompt, *tokenizer));
+    } catch (const Error& error) {
+      throw Error(format("[generate] prompt {}: {}", prompts.size() + 1, error.what()));
+    }
+  }
   eval::GenerateOptions options;
   options.max_new_tokens = request.max_new_tokens;
   options.sampling = request.sampling;
@@ -71,9 +78,12 @@ Json generate(const GenerateRequest& request, std::ostream& out) {
   if (!request.ignore_end) options.end_tokens = end_tokens(request.model, *tokenizer);
   options.device = request.device;
   options.selection = selection ? &*selection : nullptr;
+  std::string head =
+      streams ? request.prompts.front() : std::string();  // written with the first text behind it
   if (streams) {
-    out << request.prompts.front() << std::flush;
-    options.on_text = [&](size_t, const std::string& text) { out << text << std::flush; };
+    options.on_text = [&](size_t, const std::string& text) {
+      out << std::exchange(head, {}) << text << std::flush;
+    };
   }
   const auto run = eval::generate(*model, *tokenizer, prompts, options);
   for (size_t i = 0; i < run.generations.size(); ++i) {
@@ -90,7 +100,7 @@ Json generate(const GenerateRequest& request, std::ostream& out) {
       out << request.prompts[i] << g.text << "\n";
     }
   }
-  if (streams) out << "\n";
+  if (streams) out << head << "\n";
   out.flush();
   D2D_CHECK(out.good(), "[generate] stdout: cannot write. Hint: is the disk full, or the output closed?");
   const double seconds = run.prefill_seconds + run.decode_seconds;
