@@ -9,7 +9,6 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/eval/evaluate.h"
-#include "d2dmoe/eval/quantile.h"
 #include "d2dmoe/eval/row_shares.h"
 
 namespace d2dmoe::eval {
@@ -112,23 +111,16 @@ DecodeTiming compare_decoding(models::Model& dense, models::Model& routed, const
     D2D_CHECK(reader->read(ids.narrow(0, 0, t.prompt), false).isfinite().all().item<bool>(),
               "[timing] '{}': its output is not finite, it is not timed", reader == &a ? "dense" : "routed");
   }
-  std::vector<double> dense_ms, routed_ms, ratios;
-  for (int64_t i = t.prompt; i < count && !stop_requested(); ++i) {
-    const auto id = ids.narrow(0, i, 1);
-    const bool dense_first = i % 2 == 0;
-    const double first = (dense_first ? a : b).timed_ms(id), second = (dense_first ? b : a).timed_ms(id);
-    if (i < t.prompt + kWarmUp) continue;
-    dense_ms.push_back(dense_first ? first : second);
-    routed_ms.push_back(dense_first ? second : first);
-    ratios.push_back(routed_ms.back() / dense_ms.back());
+  for (int64_t i = t.prompt; i < t.prompt + kWarmUp; ++i) {
+    for (auto* reader : {&a, &b}) reader->timed_ms(ids.narrow(0, i, 1));
   }
-  if (ratios.empty()) throw Interrupted("[timing] stopped");
-  t.dense_ms = quantile(dense_ms, 0.5);
-  t.routed_ms = quantile(routed_ms, 0.5);
-  t.ratio = t.routed_ms / t.dense_ms;
-  t.ratio_of_pairs = quantile(ratios, 0.5);
-  t.p10 = quantile(ratios, 0.1);
-  t.p90 = quantile(ratios, 0.9);
+  PairClock clock;
+  for (int64_t i = t.prompt + kWarmUp; i < count && !stop_requested(); ++i) {
+    const auto id = ids.narrow(0, i, 1);
+    clock.measure([&] { return a.timed_ms(id); }, [&] { return b.timed_ms(id); });
+  }
+  if (clock.pairs() == 0) throw Interrupted("[timing] stopped");
+  static_cast<PairedTimes&>(t) = clock.times();
   // Watching takes time: a second reading tells what was executed.
   Reader watched(routed, count, options.device);
   watched.read(ids.narrow(0, 0, t.prompt + kWarmUp), false);

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "d2dmoe/data/dataset.h"
+#include "d2dmoe/eval/paired_times.h"
 #include "d2dmoe/models/model.h"
 
 namespace d2dmoe::eval {
@@ -14,14 +15,10 @@ struct DecodeTimingOptions {
 };
 
 /// Wall-clock time of decoding token by token at batch size 1.
-struct DecodeTiming {
+struct DecodeTiming : PairedTimes {  ///< times per token
   int64_t prompt = 0, tokens = 0;
   int threads = 0;
-  double dense_ms = 0, routed_ms = 0;  ///< medians, per token
-  double ratio = 1;                    ///< routed_ms / dense_ms
-  double ratio_of_pairs = 1;           ///< median of routed / dense of the same token
-  double p10 = 1, p90 = 1;             ///< of the ratios of pairs
-  double executed_share = 1;           ///< of the experts, over the timed tokens
+  double executed_share = 1;  ///< of the experts, over the timed tokens
   nlohmann::ordered_json to_json() const;
 };
 

@@ -9,7 +9,6 @@
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/eval/evaluate.h"
-#include "d2dmoe/eval/quantile.h"
 
 namespace d2dmoe::eval {
 namespace {
@@ -60,33 +59,23 @@ BatchTiming time_batches(models::Model& dense, models::Model& routed, const std:
                 model == &dense ? "dense" : "routed");
     }
   }
-  std::vector<double> dense_ms, routed_ms, ratios;
+  PairClock clock;
   double tokens = 0;
   const auto start = Clock::now();
   for (int64_t i = 0; i < options.runs; ++i) {
     const auto& batch = batches[static_cast<size_t>(i) % batches.size()];
-    const bool dense_first = i % 2 == 0;
-    const double first = time_ms(dense_first ? dense : routed, batch);
-    const double second = time_ms(dense_first ? routed : dense, batch);
-    dense_ms.push_back(dense_first ? first : second);
-    routed_ms.push_back(dense_first ? second : first);
-    ratios.push_back(routed_ms.back() / dense_ms.back());
+    clock.measure([&] { return time_ms(dense, batch); }, [&] { return time_ms(routed, batch); });
     tokens += static_cast<double>(batch.tokens());
     const bool enough =
         seconds_since(start) >= options.seconds && i + 1 >= std::min(kFewestPairs, options.runs);
     if (enough || stop_requested()) break;
   }
   BatchTiming t;
+  static_cast<PairedTimes&>(t) = clock.times();
   t.batch = batches.front().size();
-  t.runs = static_cast<int64_t>(ratios.size());
+  t.runs = clock.pairs();
   t.threads = torch::get_num_threads();
   t.tokens = tokens / static_cast<double>(t.runs);
-  t.dense_ms = quantile(dense_ms, 0.5);
-  t.routed_ms = quantile(routed_ms, 0.5);
-  t.ratio = t.routed_ms / t.dense_ms;
-  t.ratio_of_pairs = quantile(ratios, 0.5);
-  t.p10 = quantile(ratios, 0.1);
-  t.p90 = quantile(ratios, 0.9);
   return t;
 }
 

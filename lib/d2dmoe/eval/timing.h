@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "d2dmoe/data/dataset.h"
+#include "d2dmoe/eval/paired_times.h"
 #include "d2dmoe/models/model.h"
 
 namespace d2dmoe::eval {
@@ -19,15 +20,11 @@ struct TimingOptions {
 };
 
 /// Wall-clock times of two models at one batch size.
-struct BatchTiming {
+struct BatchTiming : PairedTimes {
   int64_t batch = 0;  ///< sentences
   int64_t runs = 0;
   int threads = 0;
-  double tokens = 0;                   ///< mean per batch
-  double dense_ms = 0, routed_ms = 0;  ///< medians
-  double ratio = 1;                    ///< routed_ms / dense_ms
-  double ratio_of_pairs = 1;           ///< median of routed / dense on the same batch, one after the other
-  double p10 = 1, p90 = 1;             ///< of the ratios of pairs
+  double tokens = 0;  ///< mean per batch
   nlohmann::ordered_json to_json() const;
 };
 
