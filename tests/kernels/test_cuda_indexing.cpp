@@ -12,7 +12,7 @@ namespace {
 // The three kernels of expert_mlp.cu replayed serially with their own index functions; every access is
 // bound-checked by the tensors' sizes.
 torch::Tensor replay(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
-  ExpertMlpArgs a;
+  TypedMlpArgs<float> a{ExpertMlpArgs{}};
   a.rows = x.size(0), a.x_stride = x.stride(0), a.d_in = x.size(1), a.hidden = w.hidden(),
   a.d_out = w.d_out();
   a.experts = mask.size(1);

@@ -31,16 +31,30 @@ Operands make_operands(const torch::Tensor& x, const torch::Tensor& mask, const 
           at::empty({x.size(0), w.d_out()}, x.options())};
 }
 
+Element element_of(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return Element::float32;
+    case at::kBFloat16:
+      return Element::bfloat16;
+    case at::kHalf:
+      return Element::float16;
+    default:
+      D2D_CHECK(false, "[expert_mlp] 'x': got {}, no kernel computes with it", c10::toString(type));
+  }
+}
+
 ExpertMlpArgs make_args(const Operands& o, Activation activation) {
-  const auto data = [](const torch::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; };
+  const auto data = [](const torch::Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; };
   ExpertMlpArgs args;
   args.x = data(o.x), args.w1 = data(o.w1), args.b1 = data(o.b1), args.wu = data(o.wu), args.bu = data(o.bu);
   args.w2t = data(o.w2t), args.b2 = data(o.b2);
   args.mask = reinterpret_cast<const uint8_t*>(o.mask.const_data_ptr<bool>());
-  args.y = o.y.data_ptr<float>();
+  args.y = o.y.data_ptr();
   args.rows = o.x.size(0), args.x_stride = o.x.stride(0), args.d_in = o.x.size(1);
   args.hidden = o.w1.size(0), args.d_out = o.w2t.size(1), args.experts = o.mask.size(1);
   args.activation = activation;
+  args.element = element_of(o.x.scalar_type());
   return args;
 }
 

@@ -13,6 +13,8 @@
 namespace d2dmoe::kernels::cpu {
 namespace {
 
+using FloatArgs = TypedMlpArgs<float>;
+
 // Rows that one pass over the experts takes: many, because each pass reads the weights once, but few enough
 // that x and y of the block (1.5 KiB each per row at D 384) stay near the core.
 constexpr int64_t kBlockRows = 1024;
@@ -24,14 +26,14 @@ constexpr int64_t kChunkRows = 12;
 // much.
 constexpr double kFlopsPerThread = 5e5;
 
-int64_t useful_threads(const ExpertMlpArgs& a) {
+int64_t useful_threads(const FloatArgs& a) {
   const int64_t pairs = std::accumulate(a.mask, a.mask + a.rows * a.experts, int64_t{0});
   const double flops =
       2.0 * static_cast<double>(pairs * a.expert_size() * (a.d_in * (a.wu ? 2 : 1) + a.d_out));
   return std::min<int64_t>(at::get_num_threads(), 1 + static_cast<int64_t>(flops / kFlopsPerThread));
 }
 
-void start_rows(const ExpertMlpArgs& a, int64_t first, int64_t last) {
+void start_rows(const FloatArgs& a, int64_t first, int64_t last) {
   for (int64_t n = first; n < last; ++n) {
     float* y = a.y + n * a.d_out;
     if (a.b2)
@@ -42,7 +44,7 @@ void start_rows(const ExpertMlpArgs& a, int64_t first, int64_t last) {
 }
 
 // All experts for rows first … last, by one thread.
-void run_block(const ExpertMlpArgs& a, const Micro& micro, int64_t first, int64_t last) {
+void run_block(const FloatArgs& a, const Micro& micro, int64_t first, int64_t last) {
   thread_local RowLists lists;
   thread_local std::vector<float> activations;
   thread_local std::vector<int32_t> scratch;
@@ -76,7 +78,8 @@ void run_block(const ExpertMlpArgs& a, const Micro& micro, int64_t first, int64_
 
 }  // namespace
 
-void expert_mlp(const ExpertMlpArgs& a) {
+void expert_mlp(const ExpertMlpArgs& args) {
+  const FloatArgs a(args);
   if (a.rows == 0) return;
   const Micro& micro = cpu::micro();
   const std::vector<int64_t> runs = balanced_runs(a.mask, a.rows, a.experts, useful_threads(a));

@@ -10,11 +10,13 @@
 namespace d2dmoe::kernels::cuda {
 namespace {
 
+using FloatArgs = TypedMlpArgs<float>;
+
 constexpr unsigned kWarp = 32;
 
 // One warp per expert goes down its column of the mask; lanes find their place by counting the votes below
 // them.
-__global__ void list_rows(ExpertMlpArgs a, int32_t* counts, int32_t* rows) {
+__global__ void list_rows(FloatArgs a, int32_t* counts, int32_t* rows) {
   const int64_t e = blockIdx.x;
   const unsigned lane = threadIdx.x;
   int32_t found = 0;
@@ -46,7 +48,7 @@ __device__ float activate(float z, Activation activation) {
 
 // Thread (x, y) of a block makes neuron x of row y of one tile; w1 and x pass through shared memory. The
 // weight tile's rows are one float apart from a multiple of the banks, so that 16 neurons read 16 banks.
-__device__ float project_tile(const ExpertMlpArgs& a, const float* weights, const float* bias, int64_t e,
+__device__ float project_tile(const FloatArgs& a, const float* weights, const float* bias, int64_t e,
                               const int32_t* list, int64_t first_row, int64_t count, int64_t first_neuron) {
   __shared__ float xs[kTileRows][kTileInputs];
   __shared__ float ws[kTileNeurons][kTileInputs + 1];
@@ -75,7 +77,7 @@ __device__ float project_tile(const ExpertMlpArgs& a, const float* weights, cons
 }
 
 // Grid: (tiles of rows, experts, tiles of neurons). Blocks beyond an expert's list have nothing to do.
-__global__ void project(ExpertMlpArgs a, const int32_t* counts, const int32_t* rows, float* hidden) {
+__global__ void project(FloatArgs a, const int32_t* counts, const int32_t* rows, float* hidden) {
   const int64_t e = blockIdx.y, size = a.hidden / a.experts, count = counts[e];
   const int64_t first_row = static_cast<int64_t>(blockIdx.x) * kTileRows;
   const int64_t first_neuron = static_cast<int64_t>(blockIdx.z) * kTileNeurons;
@@ -88,7 +90,7 @@ __global__ void project(ExpertMlpArgs a, const int32_t* counts, const int32_t* r
 
 // Grid: (rows, tiles of columns). One thread sums one output element over the row's experts in order; all
 // threads of a block agree on what is skipped.
-__global__ void combine(ExpertMlpArgs a, const float* hidden) {
+__global__ void combine(FloatArgs a, const float* hidden) {
   const int64_t n = blockIdx.x, size = a.hidden / a.experts;
   const int64_t c = static_cast<int64_t>(blockIdx.y) * kColumns + threadIdx.x;
   if (c >= a.d_out) return;
@@ -116,10 +118,11 @@ bool available() {
 }
 
 size_t workspace_bytes(const ExpertMlpArgs& args) {
-  return workspace_of(args).bytes;
+  return workspace_of(FloatArgs(args)).bytes;
 }
 
-const char* expert_mlp(const ExpertMlpArgs& a, void* workspace, void* stream_handle) {
+const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream_handle) {
+  const FloatArgs a(args);
   constexpr int64_t kMostBlocks = 65535;  // of a grid's second and third dimension
   const int64_t size = a.hidden / a.experts;
   if (a.rows == 0 || a.d_out == 0) return nullptr;

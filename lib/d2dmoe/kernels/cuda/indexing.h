@@ -25,7 +25,7 @@ struct Workspace {
   size_t bytes = 0;
 };
 
-inline Workspace workspace_of(const ExpertMlpArgs& a) {
+inline Workspace workspace_of(const TypedMlpArgs<float>& a) {
   const auto aligned = [](size_t bytes) { return (bytes + 255) / 256 * 256; };
   Workspace w;
   w.rows = aligned(sizeof(int32_t) * static_cast<size_t>(a.experts));
@@ -38,30 +38,30 @@ D2DMOE_HOST_DEVICE inline int64_t tiles(int64_t count, int64_t tile) {
   return (count + tile - 1) / tile;
 }
 /// Place of (row n, expert e) in the mask.
-D2DMOE_HOST_DEVICE inline int64_t mask_at(const ExpertMlpArgs& a, int64_t n, int64_t e) {
+D2DMOE_HOST_DEVICE inline int64_t mask_at(const TypedMlpArgs<float>& a, int64_t n, int64_t e) {
   return n * a.experts + e;
 }
 /// Place of entry i of expert e's list.
-D2DMOE_HOST_DEVICE inline int64_t list_at(const ExpertMlpArgs& a, int64_t e, int64_t i) {
+D2DMOE_HOST_DEVICE inline int64_t list_at(const TypedMlpArgs<float>& a, int64_t e, int64_t i) {
   return e * a.rows + i;
 }
 /// Neuron i of expert e: row of w1, wu and w2t, place in the biases.
-D2DMOE_HOST_DEVICE inline int64_t neuron_of(const ExpertMlpArgs& a, int64_t e, int64_t i) {
+D2DMOE_HOST_DEVICE inline int64_t neuron_of(const TypedMlpArgs<float>& a, int64_t e, int64_t i) {
   return e * (a.hidden / a.experts) + i;
 }
-D2DMOE_HOST_DEVICE inline int64_t input_at(const ExpertMlpArgs& a, int64_t n, int64_t k) {
+D2DMOE_HOST_DEVICE inline int64_t input_at(const TypedMlpArgs<float>& a, int64_t n, int64_t k) {
   return n * a.x_stride + k;
 }
-D2DMOE_HOST_DEVICE inline int64_t w1_at(const ExpertMlpArgs& a, int64_t neuron, int64_t k) {
+D2DMOE_HOST_DEVICE inline int64_t w1_at(const TypedMlpArgs<float>& a, int64_t neuron, int64_t k) {
   return neuron * a.d_in + k;
 }
-D2DMOE_HOST_DEVICE inline int64_t w2t_at(const ExpertMlpArgs& a, int64_t neuron, int64_t c) {
+D2DMOE_HOST_DEVICE inline int64_t w2t_at(const TypedMlpArgs<float>& a, int64_t neuron, int64_t c) {
   return neuron * a.d_out + c;
 }
-D2DMOE_HOST_DEVICE inline int64_t hidden_at(const ExpertMlpArgs& a, int64_t n, int64_t neuron) {
+D2DMOE_HOST_DEVICE inline int64_t hidden_at(const TypedMlpArgs<float>& a, int64_t n, int64_t neuron) {
   return n * a.hidden + neuron;
 }
-D2DMOE_HOST_DEVICE inline int64_t output_at(const ExpertMlpArgs& a, int64_t n, int64_t c) {
+D2DMOE_HOST_DEVICE inline int64_t output_at(const TypedMlpArgs<float>& a, int64_t n, int64_t c) {
   return n * a.d_out + c;
 }
 
