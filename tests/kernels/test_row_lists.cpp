@@ -34,6 +34,14 @@ TEST_CASE("row lists: the pairs of a mask by expert, rows ascending") {
       }
 }
 
+TEST_CASE("row lists: pairs are counted") {
+  torch::manual_seed(3);
+  for (const int64_t count : {0, 1, 7, 8, 9, 1000}) {
+    const auto mask = torch::rand({count}).lt(0.4);
+    CHECK(count_pairs(bytes(mask), count) == mask.sum().item<int64_t>());
+  }
+}
+
 TEST_CASE("row lists: runs cover the rows once and carry about equal work") {
   torch::manual_seed(2);
   for (const int64_t rows : {0, 1, 2, 3, 50, 1000})

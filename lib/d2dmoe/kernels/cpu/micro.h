@@ -6,23 +6,31 @@
 
 namespace d2dmoe::kernels::cpu {
 
-/// The two inner products of an expert for a handful of token rows, for one instruction set. Every output
-/// element is summed in an order that depends on the widths only, never on how rows are grouped: results do
-/// not depend on tiles or threads.
+/// The two products of an expert and what lies between them, for one instruction set. Every output element is
+/// summed in an order that depends on the widths alone, never on how rows, neurons or columns are grouped
+/// into calls: results depend neither on tiles nor on threads.
 struct Micro {
   const char* name;  ///< "portable", "avx2", "avx512"
 
-  /// z[r * neurons + i] = sum_k x[r][k] * w[i * d_in + k] + b[i]
+  /// z[r * z_stride + i] = sum_k x[r][k] * w[i * d_in + k] + b[i]
   /// @param b  [neurons] or null
   void (*project)(const float* const* x, int64_t rows, int64_t d_in, const float* w, const float* b,
-                  int64_t neurons, float* z);
-  /// y[r][c] += sum_i h[r * neurons + i] * w2t[i * d_out + c]; neurons with h == 0 are left out where that is
-  /// faster.
-  /// @param scratch  [neurons] int32, overwritten
-  void (*accumulate)(float* const* y, int64_t rows, int64_t d_out, const float* h, const float* w2t,
-                     int64_t neurons, int32_t* scratch);
+                  int64_t neurons, float* z, int64_t z_stride);
   /// z = act(z) in place; with u: z = act(z) * u.
   void (*activate)(float* z, const float* u, int64_t count, Activation activation);
+  /// How many of h are not 0; NaN is not.
+  int64_t (*count_nonzero)(const float* h, int64_t count);
+  /// The hidden activations that are not 0, and their neurons, counted from `first`.
+  /// @param values, list  [neurons + kListSlack], as many as returned are filled
+  int64_t (*list_nonzero)(const float* h, int64_t neurons, int32_t first, float* values, int32_t* list);
+  /// y[r][c] += sum_i h[r * neurons + i] * w2t[i * w_stride + c], neurons in ascending order.
+  void (*accumulate)(float* const* y, int64_t rows, int64_t columns, const float* h, const float* w2t,
+                     int64_t w_stride, int64_t neurons);
+  /// y[c] += sum_j h[j] * w2t[list[j] * w_stride + c], in the order of the list.
+  void (*accumulate_listed)(float* y, int64_t columns, const float* h, const int32_t* list, int64_t count,
+                            const float* w2t, int64_t w_stride);
+
+  static constexpr int64_t kListSlack = 16;  ///< lists are written a vector at a time
 };
 
 extern const Micro kMicroPortable, kMicroAvx2, kMicroAvx512;

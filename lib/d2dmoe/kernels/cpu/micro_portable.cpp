@@ -2,14 +2,17 @@
 namespace d2dmoe::kernels::cpu {
 namespace {
 constexpr int kWidth = D2DMOE_WIDTH;
-constexpr int kTile = 2;  // rows per tile: kTile * 4 sums and the operands fit the registers
-// Row by row, without the zeros, is faster than in tiles where at most this share of the activations is not
-// zero (measured at D 384, S 24 and D 768, S 128, on Zen 5: always).
-constexpr int kSkipNumerator = 1, kSkipDenominator = 1;
+// Rows per tile of the first product (times 4 neurons), rows and vectors per tile of the second: the sums and
+// the operands of a step fill the 16 registers.
+constexpr int kTile = 2, kAddTile = 3, kAddVectors = 2;
+// Up to as many rows of an expert, reading w2t from end to end is as fast as in tiles (Zen 4), and faster
+// from memory.
+constexpr int kStreamRows = 2;
 }  // namespace
 }  // namespace d2dmoe::kernels::cpu
 #include "d2dmoe/kernels/cpu/micro_impl.inc"
 
 namespace d2dmoe::kernels::cpu {
-const Micro kMicroPortable = {"portable", project, accumulate, activate};
+const Micro kMicroPortable = {"portable",   project,    activate,         count_nonzero,
+                              list_nonzero, accumulate, accumulate_listed};
 }  // namespace d2dmoe::kernels::cpu
