@@ -89,7 +89,8 @@ torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w) {
 
 torch::Tensor expert_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
   check_expert_mlp("expert_mlp", x, mask, w);
-  if (x.scalar_type() != at::kFloat || wants_gradient(x, w)) return expert_mlp_generic(x, mask, w);
+  const bool has_kernel = x.scalar_type() == at::kFloat || (x.is_cpu() && x.scalar_type() == at::kBFloat16);
+  if (!has_kernel || wants_gradient(x, w)) return expert_mlp_generic(x, mask, w);
   if (x.is_cpu()) {
     const Operands operands = make_operands(x, mask, w);
     cpu::expert_mlp(make_args(operands, w.activation));

@@ -35,8 +35,8 @@ struct Micro {
 
 extern const Micro kMicroPortable, kMicroAvx2, kMicroAvx512;
 
-/// The widest set that this processor has; $D2DMOE_ISA (portable, avx2, avx512) chooses another one.
-/// @throws Error  $D2DMOE_ISA is not one of these, or the processor does not have it
+/// The widest version at or below cpu::isa().
+/// @throws Error  as cpu::isa
 const Micro& micro();
 /// The sets that this processor has.
 const Micro* const* available_micros(int* count);

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "d2dmoe/kernels/cpu/isa_kind.h"
+
+namespace d2dmoe::kernels::cpu {
+
+/// "portable", "avx2", "avx512", "avx512_bf16", "amx".
+std::string_view isa_name(Isa isa);
+/// The sets that this processor, and for AMX this operating system, lets us use, ascending.
+const std::vector<Isa>& available_isas();
+/// The widest of them, or the one that $D2DMOE_ISA names. A kernel takes the widest version that it has at or
+/// below it.
+/// @throws Error  $D2DMOE_ISA is none of the available ones
+Isa isa();
+
+}  // namespace d2dmoe::kernels::cpu
