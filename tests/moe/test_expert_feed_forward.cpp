@@ -130,6 +130,71 @@ TEST_CASE("expert feed forward: gradients reach weights and router rows that ran
   CHECK(layer->named_parameters()["w1"].grad().abs().sum().item<float>() > 0);
 }
 
+TEST_CASE("expert feed forward: the fused router decides as the layers and the rule one after the other") {
+  for (const int64_t shared : {0, 2})
+    for (const int64_t rows : {0, 1, 5, 40}) {
+      auto layer = layer_of(random_weights(10, 48, false), 8, shared);
+      layer->set_mean_norm(0.3);
+      const auto x = torch::randn({rows, 10});
+      for (const moe::Selection& selection :
+           {moe::Selection{"dynamic_k", 0.6, 0}, moe::Selection{"cumulative", 0.5, 0.1},
+            moe::Selection{"top_k", 3, 0}, moe::Selection{"all", 0, 0}}) {
+        CAPTURE(shared, rows, selection.rule);
+        layer->selection() = selection;
+        Recorder fused(false), unfused(false);
+        auto with_gradient = context(rows), without = context(rows);
+        with_gradient.observers = {&unfused};  // may ask for the scores' gradient: no kernel has one
+        without.observers = {&fused};
+        layer->forward(x, {}, with_gradient);
+        const torch::NoGradGuard no_grad;
+        layer->forward(x, {}, without);
+        CHECK(unfused.scores.requires_grad());
+        CHECK_FALSE(fused.scores.requires_grad());
+        CHECK(difference(fused.scores, unfused.scores.detach(), 1e-6) == "");
+        CHECK(torch::equal(fused.mask, unfused.mask));
+      }
+    }
+}
+
+TEST_CASE("expert feed forward: the fused router follows its weights") {
+  const torch::NoGradGuard no_grad;
+  auto layer = layer_of(random_weights(10, 48, false), 8, 0);
+  layer->selection() = {"top_k", 2, 0};
+  const auto x = torch::randn({6, 10});
+  const auto scores_now = [&] {
+    Recorder recorder(false);
+    auto ctx = context(6);
+    ctx.observers = {&recorder};
+    layer->forward(x, {}, ctx);
+    return recorder.scores;
+  };
+  CHECK(difference(scores_now(), layer->router()->forward(x), 1e-6) == "");
+  const auto packed = layer->router()->packed();
+  CHECK(layer->router()->packed() == packed);  // kept while nothing changes
+  layer->router()->weights()[0].mul_(2);
+  CHECK(difference(scores_now(), layer->router()->forward(x), 1e-6) == "");
+  layer->router()->parameters()[1].set_data(torch::randn({8, 8}));
+  CHECK(difference(scores_now(), layer->router()->forward(x), 1e-6) == "");
+  layer->router()->to(torch::kFloat64);
+  CHECK(layer->router()->packed() == nullptr);
+}
+
+TEST_CASE("expert feed forward: a router that has diverged is told, with the fused kernel too") {
+  const torch::NoGradGuard no_grad;
+  auto layer = layer_of(random_weights(10, 48, false), 8, 0);
+  layer->router()->weights()[1].fill_(std::numeric_limits<float>::quiet_NaN());
+  const auto run = [&](const moe::Selection& selection) {
+    layer->selection() = selection;
+    return message_of([&] {
+      auto ctx = context(3);
+      layer->forward(torch::ones({3, 10}), {}, ctx);
+    });
+  };
+  CHECK(contains(run({"dynamic_k", 0.5, 0}), "diverged"));
+  CHECK(run({"all", 0, 0}) == "");
+  CHECK(contains(run({"dynamic_k", 2, 0}), "in [0, 1]"));
+}
+
 TEST_CASE("expert feed forward: sizes that do not fit are refused") {
   const auto w = random_weights(10, 48, false);
   const auto router = std::make_shared<moe::Router>(10, 8, 2, 8, 3);

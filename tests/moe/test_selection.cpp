@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -112,6 +113,41 @@ TEST_CASE("selection: empty and non-contiguous scores") {
   const auto part = wide.narrow(1, 3, 5);
   CHECK(torch::equal(moe::select(part, {"cumulative", 0.7, 0}, 0),
                      moe::select(part.contiguous(), {"cumulative", 0.7, 0}, 0)));
+}
+
+TEST_CASE("selection: top_k among scores that differ in the last bit, in size, or not at all") {
+  torch::manual_seed(11);
+  const float one = 1, above = std::nextafter(one, 2.f), tiny = std::numeric_limits<float>::denorm_min();
+  const float largest = std::numeric_limits<float>::max();
+  for (const std::vector<float>& row : {std::vector<float>{one, above, one, above, one, above},
+                                        {tiny, 0, tiny, 2 * tiny, 0, tiny},
+                                        {largest, tiny, one, largest, 0, 1e-30f},
+                                        {0, 0, 0, 0, 0, 0},
+                                        {one, one, one, one, one, one},
+                                        {1e-20f, 1e-10f, 1, 1e10f, 1e20f, 1e30f}}) {
+    const auto scores = torch::tensor(row).unsqueeze(0);
+    for (int k = 1; k <= 6; ++k) {
+      CAPTURE(row, k);
+      const auto mask = moe::select(scores, {"top_k", static_cast<double>(k), 0}, 0);
+      const auto want = expected(row, "top_k", k, 0);
+      for (int64_t e = 0; e < 6; ++e) CHECK(mask[0][e].item<bool>() == want[static_cast<size_t>(e)]);
+    }
+  }
+}
+
+TEST_CASE("selection: row by row as for all rows") {
+  const auto scores = hard_scores(30, 20, 12);
+  for (const moe::Selection& selection :
+       {moe::Selection{"dynamic_k", 0.5, 0.1}, moe::Selection{"cumulative", 0.6, 0},
+        moe::Selection{"top_k", 4, 0}, moe::Selection{"all", 0, 0}}) {
+    const moe::RowSelector selector(selection, 20, 1.5);
+    CHECK(selector.reads_scores() == (selection.rule != "all"));
+    const auto want = moe::select(scores, selection, 1.5);
+    auto mask = torch::empty({30, 20}, torch::kBool);
+    for (int64_t n = 0; n < 30; ++n) selector(scores[n].data_ptr<float>(), mask[n].data_ptr<bool>());
+    CHECK(torch::equal(mask, want));
+  }
+  CHECK(contains(message_of([] { moe::RowSelector({"top_k", 5, 0}, 4, 1); }), "in [1, 4]"));
 }
 
 TEST_CASE("selection: what is refused") {

@@ -1,5 +1,6 @@
 #include "d2dmoe/moe/expert_feed_forward.h"
 
+#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
 #include "d2dmoe/core/error.h"
@@ -62,8 +63,24 @@ const torch::Tensor& ExpertFeedForward::grams() {
   return grams_;
 }
 
-ExpertFeedForward::Routing ExpertFeedForward::route(const torch::Tensor& x, const torch::Tensor& hidden,
-                                                    const Selection& selection) {
+std::optional<kernels::Routing> ExpertFeedForward::route_fused(const torch::Tensor& x,
+                                                               const Selection& selection) {
+  const bool readable =
+      x.is_cpu() && (x.scalar_type() == torch::kFloat32 || x.scalar_type() == torch::kBFloat16);
+  // Under autocast the router's products may be lower precision: the caller's wish.
+  if (!readable || selection.oracle() || at::autocast::is_autocast_enabled(at::kCPU)) return std::nullopt;
+  const auto packed = router_->packed();
+  if (packed == nullptr) return std::nullopt;
+  const RowSelector selector(selection, routed(), mean_norm_);
+  auto routing = kernels::route(x, *packed, shared_, selector);
+  if (!routing.usable && selector.reads_scores()) selector.refuse_scores();
+  return routing;
+}
+
+kernels::Routing ExpertFeedForward::route(const torch::Tensor& x, const torch::Tensor& hidden,
+                                          const Selection& selection, bool watched) {
+  if (!watched || !at::GradMode::is_enabled())
+    if (auto routing = route_fused(x, selection)) return *std::move(routing);
   torch::Tensor scores = selection.oracle()
                              ? kernels::expert_norms(hidden, grams()).narrow(1, shared_, routed())
                              : router_->forward(x);
@@ -76,20 +93,22 @@ ExpertFeedForward::Routing ExpertFeedForward::route(const torch::Tensor& x, cons
 torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteId& site,
                                          nn::ForwardContext& ctx) {
   const Selection& selection = ctx.selection != nullptr ? *ctx.selection : selection_;
-  ctx.on_input(site, x);
+  const bool watched = !ctx.observers.empty();
+  if (watched) ctx.on_input(site, x);
   const bool all = selection.rule == "all";
-  if (all && ctx.observers.empty()) return kernels::dense_mlp(x, w_);  // nobody asks for the scores
+  if (all && !watched) return kernels::dense_mlp(x, w_);  // nobody asks for the scores
 
   DenseHidden dense;
-  if (ctx.wants_activations() || selection.oracle()) {
+  if (selection.oracle() || ctx.wants_activations()) {
     dense = dense_hidden(x, w_);
     ctx.on_activation(site, dense.pre, dense.post, dense.hidden);
   }
-  const Routing routing = route(x, dense.hidden, selection);
+  const kernels::Routing routing = route(x, dense.hidden, selection, watched);
   if (!dense.hidden.defined()) {
     bool ran_dense = all;
-    auto y = all ? kernels::dense_mlp(x, w_) : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense);
-    ctx.on_routing(site, routing.scores, routing.mask, ran_dense);
+    auto y = all ? kernels::dense_mlp(x, w_)
+                 : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense, routing.pairs);
+    if (watched) ctx.on_routing(site, routing.scores, routing.mask, ran_dense);
     return y;
   }
   // The hidden layer is there already: what is left costs least as one product over the chosen neurons.

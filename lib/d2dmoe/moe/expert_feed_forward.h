@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "d2dmoe/moe/router.h"
@@ -11,7 +12,8 @@ namespace d2dmoe::moe {
 
 /// A converted site: the dense layer's weights in expert order, a router and a selection.
 ///
-/// Above the measured break-even share the dense path runs with the unchosen experts' activations zeroed: the
+/// On the CPU router and rule are one kernel (kernels::route). Above the measured break-even share the dense
+/// path runs with the unchosen experts' activations zeroed: the
 /// same function, so results do not depend on which path was faster.
 ///
 /// Shared experts: the router scores the other experts only, and the rule (row maximum, sums, k) sees only
@@ -52,10 +54,11 @@ class ExpertFeedForward : public nn::FeedForward {
 
  private:
   /// What `selection` decides for these rows; scores and mask over all E experts.
-  struct Routing {
-    torch::Tensor scores, mask;  // [N, E]
-  };
-  Routing route(const torch::Tensor& x, const torch::Tensor& hidden, const Selection& selection);
+  /// @param watched  somebody may ask for the scores' gradient
+  kernels::Routing route(const torch::Tensor& x, const torch::Tensor& hidden, const Selection& selection,
+                         bool watched);
+  /// The same by one kernel, where there is one for these rows.
+  std::optional<kernels::Routing> route_fused(const torch::Tensor& x, const Selection& selection);
 
   kernels::MlpWeights w_;
   int64_t experts_, shared_;

@@ -2,7 +2,11 @@
 
 #include <torch/nn/module.h>
 
+#include <memory>
+#include <mutex>
 #include <vector>
+
+#include "d2dmoe/kernels/route.h"
 
 namespace d2dmoe::moe {
 
@@ -27,9 +31,18 @@ class Router : public torch::nn::Module {
   /// The weights in order, the parameters themselves.
   const std::vector<torch::Tensor>& weights() const { return weights_; }
 
+  /// The weights as kernels::route reads them, kept until they change; nullptr where it cannot read them (not
+  /// float32, not on the CPU). May be called by several threads at once.
+  std::shared_ptr<const kernels::PackedRouter> packed() const;
+
  private:
   int64_t d_in_, width_, depth_, experts_;
   std::vector<torch::Tensor> weights_;
+  mutable std::mutex packing_;
+  mutable std::shared_ptr<const kernels::PackedRouter> packed_;
+  mutable std::vector<torch::Tensor>
+      packed_from_;  // holds the weights' memory, so that no other gets its place
+  mutable std::vector<int64_t> packed_versions_;
 };
 
 }  // namespace d2dmoe::moe

@@ -50,7 +50,7 @@ bool usable(const float* scores, int64_t count) {
   return good;
 }
 
-torch::Tensor select_rows(const torch::Tensor& scores, const rules::Rule& rule, double value, float floor) {
+torch::Tensor select_rows(const torch::Tensor& scores, const RowSelector& selector) {
   const auto contiguous = scores.contiguous();
   const int64_t rows = scores.size(0), experts = scores.size(1);
   auto mask = torch::empty({rows, experts}, torch::kBool);
@@ -63,17 +63,17 @@ torch::Tensor select_rows(const torch::Tensor& scores, const rules::Rule& rule, 
       good = false;
       return;
     }
-    std::vector<int32_t> order;
-    for (int64_t n = begin; n < end; ++n) {
-      rule.row(in + n * experts, experts, value, floor, out + n * experts, order);
-    }
+    for (int64_t n = begin; n < end; ++n) selector(in + n * experts, out + n * experts);
   });
-  D2D_CHECK(
-      good,
-      "[selection] '{}': a score is NaN, infinite or negative, must be finite and >= 0. Hint: the model "
-      "or its routers have diverged",
-      rule.name);
+  if (!good) selector.refuse_scores();
   return mask;
+}
+
+float floor_of(const Selection& selection, double mean_norm) {
+  const auto floor = static_cast<float>(selection.floor * mean_norm);
+  D2D_CHECK(std::isfinite(floor), "[selection] '{}': got floor {} times mean norm {}, must be finite",
+            selection.rule, selection.floor, mean_norm);
+  return floor;
 }
 
 }  // namespace
@@ -92,21 +92,42 @@ void check_selection(const Selection& selection, int64_t experts) {
   if (const auto* rule = find_rule(selection)) check_value(*rule, selection, experts);
 }
 
+RowSelector::RowSelector(const Selection& selection, int64_t experts, double mean_norm)
+    : experts_(experts), value_(selection.value), floor_(0) {
+  check_selection(selection, experts);
+  const auto* rule = find_rule(selection);
+  if (rule == nullptr) return;
+  row_ = rule->row;
+  name_ = rule->name;
+  floor_ = floor_of(selection, mean_norm);
+}
+
+void RowSelector::operator()(const float* scores, bool* mask) const {
+  thread_local std::vector<int32_t> order;
+  if (row_ == nullptr)
+    std::fill_n(mask, experts_, true);
+  else
+    row_(scores, experts_, value_, floor_, mask, order);
+}
+
+void RowSelector::refuse_scores() const {
+  throw Error(format(
+      "[selection] '{}': a score is NaN, infinite or negative, must be finite and >= 0. Hint: the model "
+      "or its routers have diverged",
+      name_));
+}
+
 torch::Tensor select(const torch::Tensor& scores, const Selection& selection, double mean_norm) {
   D2D_CHECK(scores.dim() == 2 && scores.scalar_type() == torch::kFloat32,
             "[selection] scores: got shape {} of {}, must be [N, E] float32", scores.sizes(),
             c10::toString(scores.scalar_type()));
-  check_selection(selection, scores.size(1));
-  const auto* rule = find_rule(selection);
-  if (rule == nullptr)
+  const RowSelector selector(selection, scores.size(1), mean_norm);
+  if (!selector.reads_scores())
     return torch::ones(scores.sizes(), scores.options().dtype(torch::kBool).requires_grad(false));
-  const auto floor = static_cast<float>(selection.floor * mean_norm);
-  D2D_CHECK(std::isfinite(floor), "[selection] '{}': got floor {} times mean norm {}, must be finite",
-            selection.rule, selection.floor, mean_norm);
   torch::NoGradGuard no_grad;
   if (scores.size(1) == 0) return torch::zeros(scores.sizes(), scores.options().dtype(torch::kBool));
-  return scores.is_cpu() ? select_rows(scores, *rule, selection.value, floor)
-                         : rule->tensor(scores, selection.value, floor);
+  if (scores.is_cpu()) return select_rows(scores, selector);
+  return find_rule(selection)->tensor(scores, selection.value, floor_of(selection, mean_norm));
 }
 
 }  // namespace d2dmoe::moe

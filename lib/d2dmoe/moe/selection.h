@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace d2dmoe::moe {
@@ -26,6 +27,28 @@ std::vector<std::string> selection_rules();
 /// in
 ///                [0, 1], k a whole number in 1 … E, floor >= 0
 void check_selection(const Selection& selection, int64_t experts = 0);
+
+/// A checked selection that marks the experts of one row after another, on the CPU: select() for those who
+/// make the scores row by row. May be called by several threads at once.
+class RowSelector {
+ public:
+  /// @throws Error  as select, except for the scores
+  RowSelector(const Selection& selection, int64_t experts, double mean_norm);
+  /// @param scores  E floats, finite and >= 0
+  /// @param mask    E flags, written in full
+  void operator()(const float* scores, bool* mask) const;
+  /// Whether the rule looks at the scores ("all" does not).
+  bool reads_scores() const { return row_ != nullptr; }
+  /// Refuses scores that are not finite. @throws Error
+  [[noreturn]] void refuse_scores() const;
+
+ private:
+  void (*row_)(const float*, int64_t, double, float, bool*, std::vector<int32_t>&) = nullptr;
+  std::string_view name_;
+  int64_t experts_;
+  double value_;
+  float floor_;
+};
 
 /// Marks, per token row, the experts that run.
 ///

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 namespace d2dmoe::moe::rules {
@@ -47,18 +48,51 @@ void cumulative_row(const float* scores, int64_t experts, double p, float floor,
   }
 }
 
+/// How many scores have at least these bits. Floats that are not negative are ordered as their bits are.
+int64_t count_from(const float* scores, int64_t experts, int32_t bits) {
+  int32_t count = 0;
+#pragma omp simd reduction(+ : count)
+  for (int64_t e = 0; e < experts; ++e) count += std::bit_cast<int32_t>(scores[e]) >= bits;
+  return count;
+}
+
+/// Halves the range of bits until as many scores as wanted lie above: a few passes without a branch that
+/// depends on a score, where sorting would mispredict at every comparison.
 void top_k_row(const float* scores, int64_t experts, double k, float floor, bool* mask,
-               std::vector<int32_t>& order) {
-  std::fill_n(mask, experts, false);
-  candidates(scores, experts, floor, order);
-  const auto count = std::min<size_t>(static_cast<size_t>(k), order.size());
-  if (count < order.size()) {
-    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
-                     [scores](int32_t a, int32_t b) {
-                       return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
-                     });
+               std::vector<int32_t>&) {
+  const auto wanted = std::min(static_cast<int64_t>(k), experts);
+  float best = 0;
+#pragma omp simd reduction(max : best)
+  for (int64_t e = 0; e < experts; ++e) best = std::max(best, scores[e]);
+  // At least `low` have more than wanted, at least `high` at most wanted.
+  int32_t low = 0, high = std::bit_cast<int32_t>(best) + 1;
+  int64_t above = 0;
+  if (wanted == experts) high = 0, above = experts;
+  constexpr int32_t kFourOctaves = 4 << 23;  // most of what counts is within a sixteenth of the best
+  if (const int32_t guess = high - kFourOctaves; guess > 0 && above < wanted) {
+    const int64_t count = count_from(scores, experts, guess);
+    if (count <= wanted)
+      high = guess, above = count;
+    else
+      low = guess;
   }
-  for (size_t i = 0; i < count; ++i) mask[order[i]] = true;
+  while (above < wanted && high - low > 1) {
+    const int32_t middle = low + (high - low) / 2;
+    const int64_t count = count_from(scores, experts, middle);
+    if (count <= wanted)
+      high = middle, above = count;
+    else
+      low = middle;
+  }
+#pragma omp simd
+  for (int64_t e = 0; e < experts; ++e)
+    mask[e] = (std::bit_cast<int32_t>(scores[e]) >= high) & (scores[e] > 0) & (scores[e] >= floor);
+  if (!(std::bit_cast<float>(low) > 0) || std::bit_cast<float>(low) < floor) return;
+  for (int64_t e = 0; e < experts && above < wanted; ++e) {  // equals: the lowest index first
+    if (std::bit_cast<int32_t>(scores[e]) != low) continue;
+    mask[e] = true;
+    ++above;
+  }
 }
 
 // --- all rows

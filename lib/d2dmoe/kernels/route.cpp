@@ -1,0 +1,70 @@
+#include "d2dmoe/kernels/route.h"
+
+#include <ATen/ATen.h>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/kernels/cpu/route.h"
+
+namespace d2dmoe::kernels {
+namespace {
+
+PackedRouter::Layer pack_layer(const torch::Tensor& weight) {
+  constexpr int64_t kPanel = cpu::kRoutePanel;
+  const int64_t outputs = weight.size(0), inputs = weight.size(1);
+  const int64_t panels = (outputs + kPanel - 1) / kPanel;
+  torch::Tensor padded = at::zeros({panels * kPanel, inputs}, weight.options());
+  padded.narrow(0, 0, outputs).copy_(weight);
+  torch::Tensor packed = at::zeros({panels, inputs + 1, kPanel}, weight.options());
+  packed.narrow(1, 0, inputs).copy_(padded.view({panels, kPanel, inputs}).transpose(1, 2));
+  return {packed, inputs, outputs};
+}
+
+}  // namespace
+
+PackedRouter pack_router(const std::vector<torch::Tensor>& weights) {
+  D2D_CHECK(!weights.empty(), "[route] 'weights': got no layer, must be at least 1");
+  const at::NoGradGuard no_grad;
+  PackedRouter router;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const torch::Tensor& w = weights[i];
+    D2D_CHECK(w.defined() && w.dim() == 2 && w.scalar_type() == at::kFloat && w.is_cpu(),
+              "[route] 'weights' {}: must be [outputs, inputs] float32 on the CPU", i);
+    D2D_CHECK(i == 0 || w.size(1) == weights[i - 1].size(0),
+              "[route] 'weights' {}: got {} inputs, must be {} like the outputs before it", i, w.size(1),
+              i == 0 ? 0 : weights[i - 1].size(0));
+    router.layers.push_back(pack_layer(w.detach()));
+  }
+  return router;
+}
+
+Routing route(const torch::Tensor& x, const PackedRouter& router, int64_t shared, MarkRow mark) {
+  D2D_CHECK(x.defined() && x.dim() == 2 && x.size(1) == router.d_in() && x.is_cpu(),
+            "[route] 'x': got {}, must be [rows, {}] on the CPU",
+            x.defined() ? format("shape {}", x.sizes().vec()) : "nothing", router.d_in());
+  D2D_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16,
+            "[route] 'x': got {}, must be float32 or bfloat16", c10::toString(x.scalar_type()));
+  D2D_CHECK(shared >= 0, "[route] 'shared': got {}, must be >= 0", shared);
+  const torch::Tensor rows = x.stride(1) == 1 || x.size(1) <= 1 ? x : x.contiguous();
+  const int64_t experts = shared + router.experts();
+  Routing out;
+  out.scores = at::empty({x.size(0), experts}, at::TensorOptions(at::kFloat));
+  out.mask = at::empty({x.size(0), experts}, at::TensorOptions(at::kBool));
+
+  std::vector<cpu::RouteLayer> layers;
+  layers.reserve(router.layers.size());
+  for (const PackedRouter::Layer& layer : router.layers)
+    layers.push_back({layer.panels.const_data_ptr<float>(), layer.inputs, layer.outputs});
+  cpu::RouteArgs args;
+  args.x = rows.const_data_ptr();
+  args.bfloat16 = x.scalar_type() == at::kBFloat16;
+  args.rows = x.size(0), args.x_stride = rows.stride(0);
+  args.layers = layers.data(), args.depth = static_cast<int64_t>(layers.size());
+  args.shared = shared, args.experts = experts;
+  args.scores = out.scores.mutable_data_ptr<float>();
+  args.mask = out.mask.mutable_data_ptr<bool>();
+  const cpu::RouteCount count = cpu::route(args, mark);
+  out.pairs = count.pairs, out.usable = count.usable;
+  return out;
+}
+
+}  // namespace d2dmoe::kernels
