@@ -48,6 +48,50 @@ TEST_CASE("break-even: the automatic path computes the same function either way"
     if (share == 1) CHECK(dense);
   }
   CHECK(expert_mlp_auto(x.slice(0, 0, 0), torch::ones({0, 16}, torch::kBool), w, nullptr).size(0) == 0);
+  // Known pairs are not counted again, and the other way round.
+  const auto mask = test::random_mask(c, 0.3);
+  CHECK(torch::equal(expert_mlp_auto(x, mask, w, nullptr, mask.sum().item<int64_t>()),
+                     expert_mlp_auto(x, mask, w, nullptr)));
   w.w1.requires_grad_();
   CHECK(expert_mlp_auto(x, test::random_mask(c, 0.1), w, nullptr).requires_grad());
+}
+
+TEST_CASE("break-even: training has a share of its own, and either way has the same gradients") {
+  torch::manual_seed(18);
+  const MlpCase c{.rows = 64, .d_in = 96, .size = 8, .experts = 16, .d_out = 96};
+  auto w = test::random_weights(c);
+  for (const Pass pass : {Pass::inference, Pass::training}) {
+    const double share = break_even_share(w, c.experts, c.rows, pass);
+    CHECK(share >= 0);
+    CHECK(share <= 2);
+    CHECK(break_even_share(w, c.experts, c.rows, pass) == share);
+  }
+  const auto x = torch::randn({c.rows, c.d_in}), direction = torch::randn({c.rows, c.d_out});
+  for (const double share : {0.0, 0.1, 0.9, 1.0}) {
+    const auto mask = test::random_mask(c, share);
+    const auto gradient = [&](auto layer) {
+      auto leaf = w;
+      leaf.w1 = w.w1.detach().clone().requires_grad_();
+      return torch::autograd::grad({layer(leaf)}, {leaf.w1}, {direction})[0];
+    };
+    CHECK(test::difference(
+              gradient([&](const MlpWeights& v) { return expert_mlp_auto(x, mask, v, nullptr); }),
+              gradient([&](const MlpWeights& v) { return masked_dense_mlp(x, mask, v); }), 1e-4, 1e-5) == "");
+  }
+}
+
+TEST_CASE("break-even: another number of threads or another instruction set is measured apart") {
+  torch::manual_seed(19);
+  const MlpCase c{.rows = 8, .d_in = 32, .size = 4, .experts = 4, .d_out = 32};
+  const auto w = test::random_weights(c);
+  const int threads = torch::get_num_threads();
+  const double share = break_even_share(w, c.experts, 8);
+  {
+    const test::ScopedEnv isa("D2DMOE_ISA", "portable");
+    CHECK(break_even_share(w, c.experts, 8) >= 0);
+  }
+  torch::set_num_threads(1);
+  CHECK(break_even_share(w, c.experts, 8) >= 0);
+  torch::set_num_threads(threads);
+  CHECK(break_even_share(w, c.experts, 8) == share);
 }

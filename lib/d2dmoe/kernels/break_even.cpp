@@ -2,9 +2,10 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <functional>
 #include <limits>
@@ -12,111 +13,183 @@
 #include <mutex>
 #include <tuple>
 
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
+#include "d2dmoe/kernels/break_even_table.h"
+#include "d2dmoe/kernels/chosen_pairs.h"
+#include "d2dmoe/kernels/cpu/isa.h"
 #include "d2dmoe/kernels/expert_mlp_checks.h"
+#include "d2dmoe/kernels/expert_mlp_gradient.h"
 
 namespace d2dmoe::kernels {
 namespace {
 
-constexpr int64_t kMostRows = 512;
-// Shares at which the routed path is timed; its time is taken as linear between and beyond them.
-constexpr double kLowShare = 0.05, kHighShare = 0.4;
+constexpr int64_t kMostRows = 1024;
+constexpr double kMostFlops = 4e10;  // of a dense layer that is timed: a fifth of a second on two cores
+// Shares at which the routed path is timed; its time is taken as linear between them.
+constexpr std::array<double, 5> kShares = {0.03, 0.15, 0.4, 0.7, 1.0};
+// All ways are run in turn, so that what disturbs the machine disturbs all of them: until this many rounds or
+// seconds, and not fewer than two rounds after the one that warms up.
+constexpr int kMostRounds = 20, kLeastRounds = 2;
+constexpr double kSeconds = 0.05;
 
-using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, bool, int, int, int, int, int>;
+double dense_flops(const MlpWeights& w, int64_t rows) {
+  const int64_t products = (w.gated() ? 2 : 1) * w.d_in() + w.d_out();
+  return 2.0 * static_cast<double>(rows) * static_cast<double>(w.hidden() * products);
+}
 
-int64_t row_bucket(int64_t rows) {
+int64_t row_bucket(const MlpWeights& w, int64_t rows) {
   int64_t bucket = 1;
-  while (bucket < rows && bucket < kMostRows) bucket *= 2;
+  while (bucket < rows && bucket < kMostRows && dense_flops(w, 2 * bucket) <= kMostFlops) bucket *= 2;
   return bucket;
 }
 
-// Least seconds of a few runs: what disturbs a run only ever makes it longer.
-double seconds_of(const std::function<torch::Tensor()>& run) {
+// Least seconds of each candidate: what disturbs a run only ever makes it longer.
+std::vector<double> least_seconds(const std::vector<std::function<void()>>& candidates) {
   using Clock = std::chrono::steady_clock;
-  constexpr double kBudget = 2e-3;
-  double least = std::numeric_limits<double>::infinity(), total = 0;
-  for (int i = 0; i < 12 && (i < 3 || total < kBudget); ++i) {
-    const auto start = Clock::now();
-    const torch::Tensor y = run();
-    if (!y.is_cpu()) y.flatten()[0].item();  // waits for the device
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    if (i > 0) least = std::min(least, seconds);  // the first run warms up
-    total += seconds;
+  std::vector<double> least(candidates.size(), std::numeric_limits<double>::infinity());
+  double total = 0;
+  for (int round = 0; round <= kMostRounds && (round <= kLeastRounds || total < kSeconds); ++round) {
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      const auto start = Clock::now();
+      candidates[i]();
+      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      total += seconds;
+      if (round > 0) least[i] = std::min(least[i], seconds);
+    }
   }
   return least;
 }
 
-// A mask with exactly round(share * E) experts per row, spread evenly; at least one.
-torch::Tensor spread_mask(int64_t rows, int64_t experts, double share, const torch::Device& device) {
-  const auto count = std::max<int64_t>(1, static_cast<int64_t>(share * static_cast<double>(experts) + 0.5));
+// A mask with exactly `count` experts per row, all experts equally often.
+torch::Tensor spread_mask(int64_t rows, int64_t experts, int64_t count) {
   const torch::Tensor row = at::arange(rows).unsqueeze(1), expert = at::arange(experts).unsqueeze(0);
-  // 7919 is prime: neighbouring rows choose unrelated experts.
-  return ((row * 7919 + expert * 31) % experts).lt(count).to(device);
+  return (expert + row * 7919).remainder(experts).lt(count);  // a prime: neighbours choose unlike experts
 }
 
-double measure(const MlpWeights& w, int64_t experts, int64_t rows) {
-  const at::NoGradGuard no_grad;
+// The layer's function as a candidate: run, and differentiated where that is what it is run for.
+std::function<void()> candidate(torch::Tensor (*layer)(const torch::Tensor&, const torch::Tensor&,
+                                                       const MlpWeights&),
+                                const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w,
+                                Pass pass) {
+  if (pass == Pass::inference) return [=] { layer(x, mask, w); };
+  torch::autograd::variable_list inputs = {x};
+  for (const torch::Tensor* t : {&w.w1, &w.b1, &w.wu, &w.bu, &w.w2t, &w.b2})
+    if (t->defined()) inputs.push_back(*t);
+  return [=] {
+    const torch::Tensor y = layer(x, mask, w);
+    torch::autograd::grad({y}, inputs, {at::ones_like(y)});
+  };
+}
+
+double measure(MlpWeights w, int64_t experts, int64_t rows, Pass pass) {
+  const at::AutoGradMode mode(pass == Pass::training);
   // A sine: spread like data, without touching the generators that runs are seeded with.
-  const torch::Tensor x = at::arange(rows * w.d_in(), w.w1.options().dtype(at::kFloat))
-                              .mul_(1.618f)
-                              .sin_()
-                              .view({rows, w.d_in()})
-                              .to(w.w1.scalar_type());
-  const torch::Tensor low = spread_mask(rows, experts, kLowShare, x.device());
-  const torch::Tensor high = spread_mask(rows, experts, kHighShare, x.device());
-  const double low_share = low.to(at::kFloat).mean().item<double>();
-  const double high_share = high.to(at::kFloat).mean().item<double>();
-  const double dense = seconds_of([&] { return masked_dense_mlp(x, high, w); });
-  const double at_low = seconds_of([&] { return expert_mlp(x, low, w); });
-  if (high_share <= low_share) return at_low < dense ? low_share : 0;
-  const double at_high = seconds_of([&] { return expert_mlp(x, high, w); });
-  const double slope = (at_high - at_low) / (high_share - low_share);
-  if (slope <= 0) return at_low < dense ? 2 : 0;
-  return std::clamp(low_share + (dense - at_low) / slope, 0.0, 2.0);
+  torch::Tensor x = at::arange(rows * w.d_in(), w.w1.options().dtype(at::kFloat).requires_grad(false))
+                        .mul_(1.618f)
+                        .sin_()
+                        .view({rows, w.d_in()})
+                        .to(w.w1.scalar_type());
+  if (pass == Pass::training) {
+    x.requires_grad_();
+    for (torch::Tensor* t : {&w.w1, &w.b1, &w.wu, &w.bu, &w.w2t, &w.b2})
+      if (t->defined()) *t = t->detach().requires_grad_();
+  }
+  std::vector<double> shares;
+  std::vector<std::function<void()>> candidates = {
+      candidate(masked_dense_mlp, x, spread_mask(rows, experts, (experts + 1) / 2), w, pass)};
+  for (const double share : kShares) {
+    const auto count = std::max<int64_t>(1, std::lround(share * static_cast<double>(experts)));
+    const double exact = static_cast<double>(count) / static_cast<double>(experts);
+    if (!shares.empty() && exact <= shares.back()) continue;  // few experts
+    shares.push_back(exact);
+    candidates.push_back(candidate(expert_mlp, x, spread_mask(rows, experts, count), w, pass));
+  }
+  const std::vector<double> seconds = least_seconds(candidates);
+  const double dense = seconds[0];
+  // The largest share at which the routed path is not slower.
+  for (size_t i = shares.size(); i-- > 0;) {
+    const double here = seconds[i + 1];
+    if (here > dense) continue;
+    if (i + 1 == shares.size()) return 2;
+    return shares[i] + (shares[i + 1] - shares[i]) * (dense - here) / (seconds[i + 2] - here);
+  }
+  return 0;
 }
 
-Key key_of(const MlpWeights& w, int64_t experts, int64_t bucket) {
-  const torch::Device device = w.w1.device();
+std::string layer_text(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
+  return format("{} {} {}x{}x{} experts {} rows {} {} threads {} {}{}", c10::toString(w.w1.scalar_type()),
+                activation_name(w.activation) + (w.gated() ? " gated" : ""), w.d_in(), w.hidden(), w.d_out(),
+                experts, rows, cpu::isa_name(cpu::isa()), at::get_num_threads(),
+                pass == Pass::training ? "training" : "inference", w.b1.defined() ? "" : " no bias");
+}
+
+// The same as numbers, for the look-up at every call.
+using Key = std::array<int64_t, 12>;
+Key key_of(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
   return {w.d_in(),
           w.hidden(),
           w.d_out(),
           experts,
-          bucket,
-          w.gated(),
-          static_cast<int>(w.activation),
-          static_cast<int>(w.w1.scalar_type()),
-          static_cast<int>(device.type()),
-          device.index(),
-          at::get_num_threads()};
+          rows,
+          w.gated() ? 1 : 0,
+          w.b1.defined() ? 1 : 0,
+          static_cast<int64_t>(w.activation),
+          static_cast<int64_t>(w.w1.scalar_type()),
+          static_cast<int64_t>(pass),
+          at::get_num_threads(),
+          static_cast<int64_t>(cpu::isa())};
+}
+
+double look_up_or_measure(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
+  static BreakEvenTable table(cache_folder(), machine_text());
+  const std::string layer = layer_text(w, experts, rows, pass);
+  if (const auto share = table.find(layer)) return *share;
+  const auto start = std::chrono::steady_clock::now();
+  const double share = measure(w, experts, rows, pass);
+  log::debug("[break-even] {}: {:.3f}, measured in {:.2f} s", layer, share,
+             std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  table.add(layer, share);
+  return share;
+}
+
+bool dense_is_faster(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w, int64_t pairs) {
+  const bool gradient = wants_gradient(x, w);
+  if (gradient && !has_backward(x)) return true;
+  if (pairs == 0) return false;
+  const double share = static_cast<double>(pairs) / static_cast<double>(mask.numel());
+  return share > break_even_share(w, mask.size(1), x.size(0), gradient ? Pass::training : Pass::inference);
 }
 
 }  // namespace
 
-double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows) {
+double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
   static std::mutex mutex;
   static std::map<Key, double> known;
-  const int64_t bucket = row_bucket(rows);
-  const Key key = key_of(w, experts, bucket);
+  const int64_t bucket = row_bucket(w, rows);
+  const Key key = key_of(w, experts, bucket, pass);
   // Held while measuring: two measurements at once would disturb each other.
   const std::scoped_lock lock(mutex);
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
-  return known[key] = measure(w, experts, bucket);
+  return known[key] = look_up_or_measure(w, experts, bucket, pass);
 }
 
 torch::Tensor expert_mlp_auto(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w,
-                              bool* ran_dense) {
+                              bool* ran_dense, int64_t pairs) {
   check_expert_mlp("expert_mlp", x, mask, w);
   const auto result = [&](bool dense, const torch::Tensor& y) {
     if (ran_dense) *ran_dense = dense;
     return y;
   };
-  const int64_t pairs = mask.sum().item<int64_t>();
+  if (!x.is_cpu()) {
+    const bool dense = !has_kernel(x) || wants_gradient(x, w);
+    return result(dense, dense ? masked_dense_mlp(x, mask, w) : expert_mlp(x, mask, w));
+  }
+  if (pairs < 0) pairs = chosen_pairs(mask.contiguous().const_data_ptr<bool>(), mask.numel());
   if (pairs == mask.numel()) return result(true, dense_mlp(x, w));
-  if (wants_gradient(x, w)) return result(true, masked_dense_mlp(x, mask, w));
-  const double share = static_cast<double>(pairs) / static_cast<double>(mask.numel());
-  if (pairs > 0 && share > break_even_share(w, mask.size(1), x.size(0)))
-    return result(true, masked_dense_mlp(x, mask, w));
-  return result(false, expert_mlp(x, mask, w));
+  const bool dense = dense_is_faster(x, mask, w, pairs);
+  return result(dense, dense ? masked_dense_mlp(x, mask, w) : expert_mlp(x, mask, w));
 }
 
 }  // namespace d2dmoe::kernels

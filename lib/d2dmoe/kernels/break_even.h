@@ -4,19 +4,27 @@
 
 namespace d2dmoe::kernels {
 
+/// What a layer is run for: its output alone, or its output and all its gradients.
+enum class Pass { inference, training };
+
 /// The share of chosen (row, expert) pairs above which masked_dense_mlp is faster than expert_mlp on this
-/// machine: 0 = the dense path always is, above 1 = the routed path always is.
+/// machine's CPU: 0 = the dense path always is, 2 = the routed path always is.
 ///
-/// Measured once per process for each shape, dtype, device, number of threads and power of two of rows,
-/// within a few milliseconds, on random rows with these weights; then remembered. Thread-safe. It decides
-/// only which way the same function is computed.
-/// @param rows  token rows of a call; above 512 the figure for 512 holds
-double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows);
+/// Measured when first asked for (each shape, dtype, activation, instruction set, number of threads and power
+/// of two of rows; a few hundredths of a second, seconds for the widest layers) on made-up rows with these
+/// weights, and kept in the machine's table (break_even_table.h). Thread-safe. It decides only which way the
+/// same function is computed.
+/// @param w     on the CPU
+/// @param rows  token rows of a call; from 1024 on, and where the dense layer takes more than 4e10 FLOPs, the
+///              figure of fewer rows holds
+double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass = Pass::inference);
 
 /// The routed layer by the faster way: no expert skipped: dense_mlp; a larger share than break_even_share:
-/// masked_dense_mlp; else expert_mlp.
+/// masked_dense_mlp; else expert_mlp. On other devices than the CPU the mask is not looked at, which would
+/// stall them: expert_mlp where it has a kernel, else masked_dense_mlp.
 /// @param ran_dense  set to whether every expert's product was computed; may be null
+/// @param pairs      chosen pairs of the mask; -1 = not known: counted
 torch::Tensor expert_mlp_auto(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w,
-                              bool* ran_dense);
+                              bool* ran_dense, int64_t pairs = -1);
 
 }  // namespace d2dmoe::kernels

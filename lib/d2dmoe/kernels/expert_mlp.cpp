@@ -8,6 +8,7 @@
 #include "d2dmoe/kernels/cpu/expert_mlp.h"
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
 #include "d2dmoe/kernels/expert_mlp_checks.h"
+#include "d2dmoe/kernels/expert_mlp_gradient.h"
 
 namespace d2dmoe::kernels {
 namespace {
@@ -72,6 +73,12 @@ torch::Tensor run_cuda(const torch::Tensor& x, const torch::Tensor& mask, const 
 
 }  // namespace
 
+bool has_kernel(const torch::Tensor& x) {
+  const auto type = x.scalar_type();
+  if (type == at::kFloat || type == at::kBFloat16) return x.is_cpu() || (x.is_cuda() && cuda::available());
+  return type == at::kHalf && x.is_cuda() && cuda::available();
+}
+
 torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w) {
   check_mlp("dense_mlp", x, w);
   const bool in_place = !wants_gradient(x, w);
@@ -89,15 +96,13 @@ torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w) {
 
 torch::Tensor expert_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
   check_expert_mlp("expert_mlp", x, mask, w);
-  const bool has_kernel = x.scalar_type() == at::kFloat || (x.is_cpu() && x.scalar_type() == at::kBFloat16);
-  if (!has_kernel || wants_gradient(x, w)) return expert_mlp_generic(x, mask, w);
-  if (x.is_cpu()) {
-    const Operands operands = make_operands(x, mask, w);
-    cpu::expert_mlp(make_args(operands, w.activation));
-    return operands.y;
-  }
-  if (x.is_cuda() && cuda::available()) return run_cuda(x, mask, w);
-  return expert_mlp_generic(x, mask, w);
+  if (wants_gradient(x, w))
+    return has_backward(x) ? expert_mlp_differentiable(x, mask, w) : expert_mlp_generic(x, mask, w);
+  if (!has_kernel(x)) return expert_mlp_generic(x, mask, w);
+  if (!x.is_cpu()) return run_cuda(x, mask, w);
+  const Operands operands = make_operands(x, mask, w);
+  cpu::expert_mlp(make_args(operands, w.activation));
+  return operands.y;
 }
 
 }  // namespace d2dmoe::kernels

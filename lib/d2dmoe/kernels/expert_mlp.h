@@ -37,9 +37,12 @@ torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w);
 /// @ref docs/method.md §1, §6
 torch::Tensor expert_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
+/// Whether a kernel of our own computes expert_mlp for x's device and dtype where no gradient is wanted.
+bool has_kernel(const torch::Tensor& x);
+
 /// expert_mlp in ATen operations, one gather per expert: differentiable, any device, any floating dtype
-/// (summed in float32). What expert_mlp runs where it has no kernel of its own, or where a gradient is
-/// wanted.
+/// (summed in float32). What expert_mlp runs where it has no kernel of its own, or no backward of its own
+/// where a gradient is wanted.
 torch::Tensor expert_mlp_generic(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
 /// The same function through the dense layer, the hidden activations of unchosen experts set to zero.
