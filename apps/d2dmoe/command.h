@@ -33,6 +33,7 @@ void add_run(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_predict(CLI::App& app);
 void add_generate(CLI::App& app);
+void add_bench(CLI::App& app);
 void add_report(CLI::App& app);
 void add_export(CLI::App& app);
 void add_inspect(CLI::App& app);

@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
   app::add_eval(app);
   app::add_predict(app);
   app::add_generate(app);
+  app::add_bench(app);
   app::add_report(app);
   app::add_export(app);
   app::add_inspect(app);

@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::vector<std::string> kCommands = {"train", "train-sparse", "convert", "sweep-tau", "run",
-                                            "eval",  "predict",      "report",  "export",    "inspect"};
+const std::vector<std::string> kCommands = {"train",   "train-sparse", "convert", "sweep-tau", "run",  "eval",
+                                            "predict", "report",       "export",  "inspect",   "bench"};
 
 /// Everything below a folder with its content's size, to see that nothing was written.
 std::vector<std::string> listing(const fs::path& dir) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -13,24 +14,49 @@ struct PairedTimes {
   double p10 = 1, p90 = 1;             ///< of the ratios of pairs
 };
 
+/// Median, first and last decile of the runs of one thing.
+struct Spread {
+  double median = 0, p10 = 0, p90 = 0;
+};
+
+/// Collects the times of candidates that take turns, so that whatever disturbs the machine disturbs all of
+/// them alike; who goes first rotates.
+class TurnClock {
+ public:
+  explicit TurnClock(size_t candidates) : ms_(candidates) {}
+  /// One turn. @param run  run(c) does the work of candidate c once and returns the milliseconds that it took
+  template <class Run>
+  void measure(Run run) {
+    const size_t first = ms_.front().size() % ms_.size();
+    for (size_t i = 0; i < ms_.size(); ++i) {
+      const size_t candidate = (first + i) % ms_.size();
+      ms_[candidate].push_back(run(candidate));
+    }
+  }
+  int64_t turns() const { return static_cast<int64_t>(ms_.front().size()); }
+  /// At least one turn must have been measured, here and below. @return  in milliseconds
+  Spread spread(size_t candidate) const;
+  /// Of a candidate's time over another's in the same turn.
+  Spread ratio(size_t candidate, size_t baseline) const;
+
+ private:
+  std::vector<std::vector<double>> ms_;
+};
+
 /// Collects pairs; who goes first alternates.
 class PairClock {
  public:
   /// @param dense, routed  each does the work once and returns the milliseconds that it took
   template <class Dense, class Routed>
   void measure(Dense dense, Routed routed) {
-    const bool dense_first = dense_ms_.size() % 2 == 0;
-    const double first = dense_first ? dense() : routed();
-    const double second = dense_first ? routed() : dense();
-    dense_ms_.push_back(dense_first ? first : second);
-    routed_ms_.push_back(dense_first ? second : first);
+    clock_.measure([&](size_t candidate) { return candidate == 0 ? dense() : routed(); });
   }
-  int64_t pairs() const { return static_cast<int64_t>(dense_ms_.size()); }
+  int64_t pairs() const { return clock_.turns(); }
   /// At least one pair must have been measured.
   PairedTimes times() const;
 
  private:
-  std::vector<double> dense_ms_, routed_ms_;
+  TurnClock clock_{2};
 };
 
 }  // namespace d2dmoe::eval

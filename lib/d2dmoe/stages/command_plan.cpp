@@ -178,6 +178,10 @@ std::string command_plan_text(const Json& plan) {
     }
     if (plan.at(list).empty()) line(list, "nothing");
   }
+  if (plan.contains("layers")) {
+    for (const auto& layer : plan.at("layers")) line("layer", layer.get<std::string>());
+  }
+  if (plan.contains("points")) line("points", count_text(plan.at("points")));
   if (plan.contains("sentences"))
     line(plan.at("unit").get<std::string>().c_str(), count_text(plan.at("sentences")));
   if (plan.contains("memory_bytes")) {

@@ -1,0 +1,204 @@
+#include "d2dmoe/bench/layer_times.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "d2dmoe/bench/stopwatch.h"
+#include "d2dmoe/core/device.h"
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/signals.h"
+#include "d2dmoe/kernels/break_even.h"
+
+namespace d2dmoe::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kFewestTurns = 5;  // of points whose single run takes seconds
+constexpr int64_t kCheckedRows = 8;
+
+/// A site without neighbours: what ExpertFeedForward::forward wants to be told.
+data::Batch batch_of(const torch::Tensor& x) {
+  data::Batch batch;
+  batch.token_ids = torch::zeros({x.size(0)}, x.options().dtype(torch::kLong));
+  batch.lengths = {x.size(0)};
+  return batch;
+}
+
+torch::Tensor run_layer(moe::ExpertFeedForward& layer, const LayerCase& c, nn::ForwardContext& context) {
+  static const nn::SiteId site{0, "bench", 0, nn::SiteKind::ffn};
+  context.selection = &c.selection;
+  return layer.forward(c.x, site, context);
+}
+
+class MaskRecorder : public nn::Observer {
+ public:
+  void on_routing(const nn::SiteId&, const torch::Tensor&, const torch::Tensor& mask, bool) override {
+    mask_ = mask;
+  }
+  const torch::Tensor& mask() const { return mask_; }
+
+ private:
+  torch::Tensor mask_;
+};
+
+/// Largest difference that rounding explains, relative to the reference's root mean square. float32: sums of
+/// thousands of products; half precision: operands are the reference's, but hidden activations and sums of
+/// the dense layer are rounded to 8 and 11 bits, and elements reach several times the root mean square.
+double tolerance(torch::ScalarType dtype) {
+  return dtype == torch::kFloat ? 1e-4 : dtype == torch::kBFloat16 ? 3e-2 : 4e-3;
+}
+
+std::vector<int64_t> checked_rows(int64_t rows) {
+  std::vector<int64_t> chosen;
+  const int64_t count = std::min(rows, kCheckedRows);
+  for (int64_t i = 0; i < count; ++i) chosen.push_back(count == 1 ? 0 : i * (rows - 1) / (count - 1));
+  return chosen;
+}
+
+double element_bytes(const kernels::MlpWeights& w) {
+  return static_cast<double>(w.w1.element_size());
+}
+
+/// Multiply-accumulates of one row in one neuron of every matrix.
+double row_weights(const kernels::MlpWeights& w) {
+  return static_cast<double>(w.d_in() * (w.gated() ? 2 : 1) + w.d_out());
+}
+
+nlohmann::ordered_json json_of(const eval::Spread& ms) {
+  return {{"median_ms", ms.median}, {"p10_ms", ms.p10}, {"p90_ms", ms.p90}};
+}
+
+nlohmann::ordered_json json_of(const eval::Spread& ms, const eval::Spread& dense, const eval::Spread& ratio) {
+  auto json = json_of(ms);
+  json["ratio"] = ms.median / dense.median;
+  json["ratio_p10"] = ratio.p10;
+  json["ratio_p90"] = ratio.p90;
+  return json;
+}
+
+}  // namespace
+
+torch::Tensor chosen_experts(const LayerCase& c) {
+  const torch::NoGradGuard no_grad;
+  const auto batch = batch_of(c.x);
+  MaskRecorder recorder;
+  nn::ForwardContext context(batch);
+  context.observers.push_back(&recorder);
+  run_layer(*c.layers.front(), c, context);
+  return recorder.mask();
+}
+
+void validate(const std::vector<Candidate>& candidates, const torch::Tensor& x,
+              const kernels::MlpWeights& weights) {
+  const torch::NoGradGuard no_grad;
+  const auto index = torch::tensor(checked_rows(x.size(0)), torch::kLong).to(x.device());
+  const auto rows = x.index_select(0, index);
+  torch::Tensor known_mask, want;  // candidates of the same mask share one slow computation
+  for (const auto& candidate : candidates) {
+    if (!known_mask.is_same(candidate.mask)) {
+      known_mask = candidate.mask;
+      want = kernels::expert_mlp_reference(rows, candidate.mask.index_select(0, index), weights);
+      want = want.to(torch::kCPU, torch::kFloat64);
+    }
+    const auto got = candidate.run(0).index_select(0, index).to(torch::kCPU, torch::kFloat64);
+    const double worst = (got - want).abs().max().item<double>();  // NaN stays NaN
+    const double scale = want.square().mean().sqrt().item<double>();
+    D2D_CHECK(worst <= tolerance(x.scalar_type()) * scale,
+              "[bench] '{}': is off the reference by {:.3g} (root mean square {:.3g}): wrong results are not "
+              "timed",
+              candidate.name, worst, scale);
+  }
+}
+
+eval::TurnClock time_in_turn(const std::vector<Candidate>& candidates, const TimingBudget& budget) {
+  const torch::NoGradGuard no_grad;
+  eval::TurnClock clock(candidates.size());
+  size_t turn = 0;
+  const auto measure = [&](size_t candidate) {
+    return run_ms([&] { return candidates[candidate].run(turn); });
+  };
+  for (; turn < 2; ++turn)
+    for (size_t i = 0; i < candidates.size(); ++i) measure(i);
+  const auto start = Clock::now();
+  for (int64_t i = 0; i < budget.runs; ++i, ++turn) {
+    clock.measure(measure);
+    if (stop_requested()) throw Interrupted("[bench] stopped");
+    const double passed = std::chrono::duration<double>(Clock::now() - start).count();
+    if (passed >= budget.seconds && i + 1 >= std::min(kFewestTurns, budget.runs)) break;
+  }
+  return clock;
+}
+
+LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
+  const torch::NoGradGuard no_grad;
+  const auto mask = chosen_experts(c);
+  std::vector<kernels::MlpWeights> weights;
+  for (const auto& layer : c.layers) weights.push_back(layer->weights());
+  const auto& w = weights.front();
+  const auto at = [&](size_t turn) { return turn % weights.size(); };
+  const auto batch = batch_of(c.x);
+  nn::ForwardContext context(batch);
+
+  const std::vector<Candidate> candidates = {
+      {"dense", [&](size_t t) { return kernels::dense_mlp(c.x, weights[at(t)]); }, torch::ones_like(mask)},
+      {"kernel", [&](size_t t) { return kernels::expert_mlp(c.x, mask, weights[at(t)]); }, mask},
+      {"auto", [&](size_t t) { return kernels::expert_mlp_auto(c.x, mask, weights[at(t)], nullptr); }, mask},
+      {"layer", [&](size_t t) { return run_layer(*c.layers[at(t)], c, context); }, mask},
+  };
+  validate(candidates, c.x, w);
+  auto timed = candidates;
+  timed.push_back({"routing",
+                   [&](size_t turn) {
+                     const auto& layer = *c.layers[at(turn)];
+                     return moe::select(layer.router()->forward(c.x), c.selection, layer.mean_norm());
+                   },
+                   {}});
+  const auto clock = time_in_turn(timed, budget);
+
+  LayerPoint p;
+  p.rows = c.x.size(0);
+  p.share = mask.sum().item<double>() / static_cast<double>(mask.numel());
+  p.touched = mask.any(0).sum().item<double>() / static_cast<double>(mask.size(1));
+  p.turns = clock.turns();
+  p.copies = static_cast<int64_t>(c.layers.size());
+  p.dense = clock.spread(0), p.kernel = clock.spread(1), p.automatic = clock.spread(2);
+  p.layer = clock.spread(3), p.routing = clock.spread(4);
+  p.kernel_ratio = clock.ratio(1, 0), p.automatic_ratio = clock.ratio(2, 0),
+  p.layer_ratio = clock.ratio(3, 0);
+  p.dense_flops = 2 * static_cast<double>(p.rows * w.hidden()) * row_weights(w);
+  p.kernel_flops = p.share * p.dense_flops;
+  p.dense_bytes = static_cast<double>(w.hidden()) * row_weights(w) * element_bytes(w);
+  p.kernel_bytes = p.touched * p.dense_bytes;
+  return p;
+}
+
+nlohmann::ordered_json LayerPoint::to_json(const MachinePeaks& peaks) const {
+  const double peak = decodes() ? peaks.gigabytes : peaks.gflops;
+  const auto rate = [&](const eval::Spread& ms, double flops, double bytes) {
+    return (decodes() ? bytes : flops) / ms.median * 1e-6;
+  };
+  const double dense_rate = rate(dense, dense_flops, dense_bytes);
+  const double kernel_rate = rate(kernel, kernel_flops, kernel_bytes);
+  return {{"rows", rows},
+          {"share", share},
+          {"touched", touched},
+          {"turns", turns},
+          {"copies", copies},
+          {"dense", json_of(dense)},
+          {"kernel", json_of(kernel, dense, kernel_ratio)},
+          {"auto", json_of(automatic, dense, automatic_ratio)},
+          {"routing", json_of(routing)},
+          {"layer", json_of(layer, dense, layer_ratio)},
+          {"rate",
+           {{"unit", decodes() ? "GB/s" : "GFLOP/s"},
+            {"dense", dense_rate},
+            {"kernel", kernel_rate},
+            {"dense_of_peak", dense_rate / peak},
+            {"kernel_of_peak", kernel_rate / peak}}}};
+}
+
+}  // namespace d2dmoe::bench
