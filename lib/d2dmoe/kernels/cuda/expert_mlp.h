@@ -8,12 +8,19 @@ namespace d2dmoe::kernels::cuda {
 
 /// Whether the CUDA kernels were built.
 bool available();
-/// Device memory that a call needs besides its operands.
+/// Device memory that a call needs besides its operands: a function of the shapes alone.
 size_t workspace_bytes(const ExpertMlpArgs& args);
 /// expert_mlp on device pointers of the current device; returns when the work is queued on `stream` (a
-/// cudaStream_t). Every output element is summed by one thread in expert order: the same bytes at every run.
+/// cudaStream_t), without waiting for the device, and may be captured in a CUDA graph. Products of bfloat16
+/// and float16 run on tensor cores, those of float32 do not; sums are float32, and the activations between
+/// the two products are rounded to the element type when there are more than 16 rows. Every output element is
+/// summed in expert order by the same instructions: the same bytes at every run.
 /// @param workspace  workspace_bytes(args) bytes, 256-byte aligned
 /// @return           nullptr, or why it failed
 const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream);
+
+/// The same by plain kernels, several times slower, for tests and comparison.
+size_t plain_workspace_bytes(const ExpertMlpArgs& args);
+const char* plain_expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream);
 
 }  // namespace d2dmoe::kernels::cuda

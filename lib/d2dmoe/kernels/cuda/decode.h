@@ -1,0 +1,168 @@
+#pragma once
+
+#include "d2dmoe/kernels/cuda/activate.h"
+#include "d2dmoe/kernels/cuda/plan.h"
+
+/// The routed layer for a few rows: what counts is that each weight of a chosen expert is read once, by whole
+/// 16-byte chunks, and that nothing else is read. Three kernels: a warp makes a few neurons for all rows that
+/// chose their expert; a block adds up the neurons of one split of the experts for a stretch of columns; the
+/// splits are added in order.
+namespace d2dmoe::kernels::cuda::D2DMOE_SIMT {
+
+/// The elements of a chunk as floats, zeros beyond `valid`.
+template <class T>
+D2DMOE_DEVICE void load_floats(float (&out)[kPerChunk<T>], const T* from, int64_t valid, bool aligned) {
+  if (aligned && valid >= kPerChunk<T>) {
+    const Chunk chunk = load_chunk(from);
+    const T* of = reinterpret_cast<const T*>(&chunk);
+#pragma unroll
+    for (int i = 0; i < kPerChunk<T>; ++i) out[i] = to_float(of[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kPerChunk<T>; ++i) out[i] = i < valid ? to_float(from[i]) : 0.0f;
+  }
+}
+
+D2DMOE_DEVICE float warp_sum(float v) {
+  for (unsigned d = 16; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
+  return v;
+}
+
+constexpr int kWarpLines = 4;  // rows of weights under way in one warp
+
+/// Warp w of the grid: lines kWarpLines at a time (neurons; half as many where each has a gate and an up
+/// line) of expert w / groups. A warp whose expert no row chose reads the mask and nothing else.
+/// @param hidden  [rows, a.hidden] float32, written where the row chose the expert
+template <class T, bool kGated, int kRows>
+__global__ void __launch_bounds__(kThreads)
+    decode_hidden(TypedMlpArgs<T> a, float* hidden, bool x_aligned, bool w_aligned) {
+  constexpr int kNeurons = kGated ? kWarpLines / 2 : kWarpLines;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int64_t size = a.hidden / a.experts, groups = tiles(size, kNeurons);
+  const int64_t warp = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
+  const int64_t e = warp / groups, first = warp % groups * kNeurons;
+  if (e >= a.experts) return;
+  const uint32_t chosen = __ballot_sync(0xffffffffu, lane < a.rows && a.mask[lane * a.experts + e] != 0);
+  if (chosen == 0) return;
+
+  float sums[kWarpLines][kRows] = {};
+  constexpr int kChunk = kPerChunk<T>;
+  for (int64_t k = lane * kChunk; k < a.d_in; k += 32 * kChunk) {
+    float w[kWarpLines][kChunk];
+#pragma unroll
+    for (int j = 0; j < kWarpLines; ++j) {
+      const bool up = kGated && j >= kNeurons;
+      const int64_t i = first + (up ? j - kNeurons : j);
+      load_floats(w[j], (up ? a.wu : a.w1) + (e * size + i) * a.d_in + k, i < size ? a.d_in - k : 0,
+                  w_aligned);
+    }
+#pragma unroll
+    for (int n = 0; n < kRows; ++n) {
+      if (!(chosen >> n & 1u)) continue;
+      float x[kChunk];
+      load_floats(x, a.x + n * a.x_stride + k, a.d_in - k, x_aligned);
+#pragma unroll
+      for (int j = 0; j < kWarpLines; ++j)
+#pragma unroll
+        for (int q = 0; q < kChunk; ++q) sums[j][n] += w[j][q] * x[q];
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < kRows; ++n) {
+    if (!(chosen >> n & 1u)) continue;
+    float z[kWarpLines];
+#pragma unroll
+    for (int j = 0; j < kWarpLines; ++j) z[j] = warp_sum(sums[j][n]);
+    if (lane != 0) continue;
+#pragma unroll
+    for (int j = 0; j < kNeurons; ++j) {
+      const int64_t neuron = e * size + first + j;
+      if (first + j >= size) continue;
+      float h = activate(z[j] + (a.b1 ? to_float(a.b1[neuron]) : 0.0f), a.activation);
+      if (kGated) h *= z[j + kNeurons] + (a.bu ? to_float(a.bu[neuron]) : 0.0f);
+      hidden[n * a.hidden + neuron] = h;
+    }
+  }
+}
+
+constexpr int kDecodeThreads = 64;      // of a block of decode_columns: one chunk of columns each
+constexpr int kMostSplitExperts = 128;  // as plan_of gives them
+
+/// Which rows chose each expert of the split, a bit each; ends with a barrier.
+template <int kRows>
+D2DMOE_DEVICE void chosen_rows(const uint8_t* mask, int64_t rows, int64_t experts, int64_t first,
+                               int64_t count, uint8_t (&flags)[kMostSplitExperts][kRows]) {
+  for (int64_t i = threadIdx.x; i < count * kRows; i += blockDim.x) {
+    const int64_t n = i / count, e = first + i % count;
+    flags[i % count][n] = n < rows && e < experts && mask[n * experts + e] != 0;
+  }
+  __syncthreads();
+}
+
+/// Grid: (stretches of kDecodeThreads chunks of columns, splits). partial[split, n] is written when row n
+/// chose an expert of the split.
+template <class T, int kRows>
+__global__ void __launch_bounds__(kDecodeThreads)
+    decode_columns(TypedMlpArgs<T> a, const float* hidden, int64_t experts_per_split, float* partial,
+                   bool aligned) {
+  __shared__ uint8_t flags[kMostSplitExperts][kRows];
+  const int64_t size = a.hidden / a.experts, first = blockIdx.y * experts_per_split;
+  chosen_rows<kRows>(a.mask, a.rows, a.experts, first, experts_per_split, flags);
+  constexpr int kChunk = kPerChunk<T>;
+  const int64_t column = (static_cast<int64_t>(blockIdx.x) * kDecodeThreads + threadIdx.x) * kChunk;
+  if (column >= a.d_out) return;
+
+  float sums[kRows][kChunk] = {};
+  uint32_t any = 0;
+  for (int64_t e = 0; e < experts_per_split; ++e) {
+    uint32_t chosen = 0;
+#pragma unroll
+    for (int n = 0; n < kRows; ++n) chosen |= static_cast<uint32_t>(flags[e][n]) << n;
+    if (chosen == 0) continue;
+    any |= chosen;
+    const int64_t begin = (first + e) * size;
+#pragma unroll 4
+    for (int64_t i = begin; i < begin + size; ++i) {
+      float w[kChunk];
+      load_floats(w, a.w2t + i * a.d_out + column, a.d_out - column, aligned);
+#pragma unroll
+      for (int n = 0; n < kRows; ++n) {
+        if (!(chosen >> n & 1u)) continue;
+        const float h = hidden[n * a.hidden + i];
+#pragma unroll
+        for (int q = 0; q < kChunk; ++q) sums[n][q] += h * w[q];
+      }
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < kRows; ++n) {
+    if (!(any >> n & 1u)) continue;
+    float* to = partial + (blockIdx.y * a.rows + n) * a.d_out + column;
+#pragma unroll
+    for (int q = 0; q < kChunk; ++q)
+      if (column + q < a.d_out) to[q] = sums[n][q];
+  }
+}
+
+/// Grid: (stretches of kThreads columns, rows). Adds the splits that row n took part in, in order.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    decode_sum(TypedMlpArgs<T> a, int64_t splits, int64_t experts_per_split, const float* partial) {
+  const int64_t n = blockIdx.y, c = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  float sum = a.b2 && c < a.d_out ? to_float(a.b2[c]) : 0.0f;
+  // Lanes look for chosen experts in 32 splits at a time; every warp finds the same.
+  for (int64_t first = 0; first < splits; first += 32) {
+    bool mine = false;
+    const int64_t begin = (first + lane) * experts_per_split;
+    for (int64_t e = begin; e < begin + experts_per_split && e < a.experts; ++e)
+      mine |= a.mask[n * a.experts + e] != 0;
+    const uint32_t chosen = __ballot_sync(0xffffffffu, mine);
+    if (c >= a.d_out) continue;
+    for (int s = 0; s < 32; ++s)
+      if (chosen >> s & 1u) sum += partial[((first + s) * a.rows + n) * a.d_out + c];
+  }
+  if (c < a.d_out) store(&a.y[n * a.d_out + c], sum);
+}
+
+}  // namespace d2dmoe::kernels::cuda::D2DMOE_SIMT

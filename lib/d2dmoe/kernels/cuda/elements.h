@@ -1,0 +1,12 @@
+#pragma once
+
+#include "d2dmoe/kernels/expert_mlp_args.h"
+
+namespace d2dmoe::kernels::cuda {
+
+// run<T> of run.h, a file each: nvcc takes a minute for one.
+const char* run_float32(const ExpertMlpArgs& args, void* workspace, void* stream);
+const char* run_bfloat16(const ExpertMlpArgs& args, void* workspace, void* stream);
+const char* run_float16(const ExpertMlpArgs& args, void* workspace, void* stream);
+
+}  // namespace d2dmoe::kernels::cuda

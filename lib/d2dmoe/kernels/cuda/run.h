@@ -1,0 +1,133 @@
+#pragma once
+
+#include "d2dmoe/kernels/cuda/combine.h"
+#include "d2dmoe/kernels/cuda/decode.h"
+#include "d2dmoe/kernels/cuda/project.h"
+
+/// The host's side of the routed layer: which kernels are queued, with which grids. Nothing here waits for
+/// the device, and what is queued depends on the shapes alone, so a call can be captured in a CUDA graph.
+namespace d2dmoe::kernels::cuda::D2DMOE_SIMT {
+
+constexpr int64_t kMostAcross = 65535;  // blocks along a grid's second dimension
+
+inline bool whole_chunks(const void* start, int64_t apart_bytes) {
+  return reinterpret_cast<uintptr_t>(start) % 16 == 0 && apart_bytes % 16 == 0;
+}
+
+template <class T>
+struct Run {
+  TypedMlpArgs<T> a;
+  Plan plan;
+  char* workspace;
+  void* stream;
+
+  template <class V>
+  V* at(size_t offset) const {
+    return reinterpret_cast<V*>(workspace + offset);
+  }
+  Lists lists() const {
+    return {at<int32_t>(plan.before), at<int32_t>(plan.offsets), at<int32_t>(plan.rows), at<Tile>(plan.tiles),
+            at<int32_t>(plan.tile_count)};
+  }
+  bool x_aligned() const { return whole_chunks(a.x, a.x_stride * static_cast<int64_t>(sizeof(T))); }
+  bool w_aligned() const {
+    const int64_t apart = a.d_in * static_cast<int64_t>(sizeof(T));
+    return whole_chunks(a.w1, apart) && (!a.wu || whole_chunks(a.wu, apart));
+  }
+  bool w2t_aligned() const { return whole_chunks(a.w2t, a.d_out * static_cast<int64_t>(sizeof(T))); }
+
+  const char* make_lists() const {
+    const dim3 grid(static_cast<unsigned>(plan.bands), static_cast<unsigned>(tiles(a.experts, kListExperts)));
+    const int band_rows = static_cast<int>(plan.band_rows);
+    if (const char* error = launch(count_pairs, grid, dim3(kThreads), 0, stream, a.mask, a.rows, a.experts,
+                                   band_rows, lists().before))
+      return error;
+    if (const char* error = launch(sum_counts, dim3(1), dim3(kThreads), 0, stream, a.experts,
+                                   static_cast<int>(plan.bands), lists()))
+      return error;
+    return launch(list_rows, grid, dim3(kThreads), 0, stream, a.mask, a.rows, a.experts, band_rows, lists());
+  }
+
+  template <bool kGated, bool kAligned, int kWidth>
+  const char* project_tiles() const {
+    // As many blocks as run at a time; fewer where even all tiles are not that many.
+    const int64_t work = plan.most_tiles * tiles(a.expert_size(), kTileNeurons<kGated, kWidth>);
+    const int64_t at_once = 2 * static_cast<int64_t>(multiprocessors());
+    return launch(project<T, kGated, kAligned, kWidth>,
+                  dim3(static_cast<unsigned>(work < at_once ? work : at_once)), dim3(kThreads),
+                  kProjectShared<kWidth>, stream, a, lists(), at<T>(plan.hidden), plan.stride);
+  }
+  // The narrowest tile that holds an expert's lines wastes least.
+  template <bool kGated, bool kAligned>
+  const char* project_widths() const {
+    const int64_t lines = a.expert_size() * (kGated ? 2 : 1);
+    if (lines <= 32) return project_tiles<kGated, kAligned, 32>();
+    if (lines <= 64) return project_tiles<kGated, kAligned, 64>();
+    return project_tiles<kGated, kAligned, 128>();
+  }
+  const char* project_all() const {
+    if (x_aligned() && w_aligned())
+      return a.wu ? project_widths<true, true>() : project_widths<false, true>();
+    return a.wu ? project_widths<true, false>() : project_widths<false, false>();
+  }
+
+  const char* combine_all(int64_t experts) const {
+    const auto kernel = w2t_aligned() ? combine<T, true> : combine<T, false>;
+    const dim3 grid(static_cast<unsigned>(plan.bands), static_cast<unsigned>(tiles(a.d_out, kColumns)));
+    return launch(kernel, grid, dim3(kThreads), combine_shared(plan.band_rows), stream, a, lists(),
+                  static_cast<const T*>(at<T>(plan.hidden)), plan.stride, static_cast<int>(plan.band_rows),
+                  experts);
+  }
+
+  template <int kRows>
+  const char* decode() const {
+    float* hidden = at<float>(plan.hidden);
+    float* partial = at<float>(plan.partial);
+    const int64_t lines = a.expert_size() * (a.wu ? 2 : 1);
+    const int64_t warps = a.experts * tiles(lines, kWarpLines);
+    if (warps > 0) {
+      const auto kernel = a.wu ? decode_hidden<T, true, kRows> : decode_hidden<T, false, kRows>;
+      if (const char* error = launch(kernel, dim3(static_cast<unsigned>(tiles(warps, kWarps))),
+                                     dim3(kThreads), 0, stream, a, hidden, x_aligned(), w_aligned()))
+        return error;
+    }
+    const dim3 grid(static_cast<unsigned>(tiles(tiles(a.d_out, kPerChunk<T>), kDecodeThreads)),
+                    static_cast<unsigned>(plan.splits));
+    if (const char* error =
+            launch(decode_columns<T, kRows>, grid, dim3(kDecodeThreads), 0, stream, a,
+                   static_cast<const float*>(hidden), plan.experts_per_split, partial, w2t_aligned()))
+      return error;
+    return launch(decode_sum<T>,
+                  dim3(static_cast<unsigned>(tiles(a.d_out, kThreads)), static_cast<unsigned>(a.rows)),
+                  dim3(kThreads), 0, stream, a, plan.splits, plan.experts_per_split,
+                  static_cast<const float*>(partial));
+  }
+
+  const char* all() const {
+    if (a.rows == 0 || a.d_out == 0) return nullptr;
+    if (plan.decode()) {
+      if (plan.splits > kMostAcross) return "more experts than a grid takes";
+      if (a.rows == 1) return decode<1>();
+      return a.rows <= 4 ? decode<4>() : decode<kDecodeRows>();
+    }
+    if (a.rows * a.experts > INT32_MAX) return "more than 2^31 - 1 pairs of a row and an expert";
+    constexpr int64_t kMostWide = int64_t{1} << 30;
+    if (a.d_in > kMostWide || a.d_out > kMostWide || a.expert_size() > kMostWide)
+      return "more than 2^30 inputs, outputs or neurons of an expert";
+    if (tiles(a.experts, kListExperts) > kMostAcross || tiles(a.d_out, kColumns) > kMostAcross)
+      return "more experts or columns than a grid takes";
+    if (a.expert_size() == 0) return combine_all(0);
+    if (const char* error = make_lists()) return error;
+    if (const char* error = project_all()) return error;
+    return combine_all(a.experts);
+  }
+};
+
+/// The routed layer for elements of type T.
+/// @param args  its element is T
+template <class T>
+const char* run(const ExpertMlpArgs& args, void* workspace, void* stream) {
+  return Run<T>{TypedMlpArgs<T>(args), plan_of(args), static_cast<char*>(workspace), stream}.all();
+}
+
+}  // namespace d2dmoe::kernels::cuda::D2DMOE_SIMT

@@ -1,0 +1,121 @@
+#include "kernels/simt/device.h"
+// After the emulated instructions, the text that needs them.
+#include "d2dmoe/kernels/cuda/plain_run.h"
+#include "d2dmoe/kernels/cuda/route_run.h"
+#include "d2dmoe/kernels/cuda/run.h"
+#include "kernels/cuda_emulated.h"
+
+namespace d2dmoe::test {
+namespace {
+
+using namespace kernels;
+
+kernels::Element element_of(torch::ScalarType type) {
+  return type == torch::kFloat      ? kernels::Element::float32
+         : type == torch::kBFloat16 ? kernels::Element::bfloat16
+                                    : kernels::Element::float16;
+}
+
+template <class T>
+const char* run(Kernels kernels, const ExpertMlpArgs& args, void* workspace) {
+  return kernels == Kernels::tuned ? cuda::emulated::run<T>(args, workspace, nullptr)
+                                   : cuda::emulated::run_plain<T>(args, workspace, nullptr);
+}
+
+torch::Tensor run_once(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
+                       const MlpWeights& w) {
+  const torch::ScalarType type = x.scalar_type();
+  // Rows that lie apart keep their distance; what is between them is NaN.
+  const bool apart = x.numel() > 0 && x.stride(1) == 1 && x.stride(0) >= x.size(1);
+  const int64_t stride = apart ? x.stride(0) : x.size(1);
+  auto spread = torch::full({x.size(0) * stride}, NAN, x.options());
+  if (x.numel() > 0) spread.as_strided({x.size(0), x.size(1)}, {stride, 1}).copy_(x);
+  if (x.size(0) > 0 && apart) spread = spread.slice(0, 0, (x.size(0) - 1) * stride + x.size(1));
+
+  Guarded gx(spread), gmask(mask.contiguous().to(torch::kByte)), w1(w.w1), b1(w.b1), wu(w.wu), bu(w.bu),
+      w2t(w.w2t), b2(w.b2);
+  auto y = torch::full({x.size(0), w.d_out()}, NAN, x.options());
+  Guarded gy(y);
+  ExpertMlpArgs args;
+  args.x = gx.data(), args.mask = static_cast<const uint8_t*>(gmask.data());
+  args.w1 = w1.data(), args.b1 = b1.data(), args.wu = wu.data(), args.bu = bu.data(), args.w2t = w2t.data();
+  args.b2 = b2.data(), args.y = gy.data();
+  args.rows = x.size(0), args.x_stride = stride, args.d_in = x.size(1), args.hidden = w.hidden();
+  args.d_out = w.d_out(), args.experts = mask.size(1), args.activation = w.activation;
+  args.element = element_of(type);
+  Guarded workspace(kernels == Kernels::tuned ? cuda::plan_of(args).bytes : cuda::plain_plan_of(args).bytes);
+
+  const char* failure = type == torch::kFloat      ? run<float>(kernels, args, workspace.data())
+                        : type == torch::kBFloat16 ? run<cuda::Bf16>(kernels, args, workspace.data())
+                                                   : run<cuda::F16>(kernels, args, workspace.data());
+  CHECK((failure ? std::string(failure) : "") == "");
+  CHECK((gy.intact() && workspace.intact()));
+  if (y.numel() > 0) std::memcpy(y.data_ptr(), gy.data(), y.numel() * y.element_size());
+  return y;
+}
+
+bool same_bytes(const torch::Tensor& a, const torch::Tensor& b) {
+  return a.numel() == 0 ||
+         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.numel() * a.element_size()) == 0;
+}
+
+EmulatedRouting route_once(const torch::Tensor& x, const std::vector<torch::Tensor>& weights,
+                           cuda::RouteArgs args) {
+  std::vector<Guarded> guarded;
+  guarded.reserve(weights.size());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    guarded.emplace_back(weights[i]);
+    args.weights[i] = static_cast<const float*>(guarded.back().data());
+  }
+  args.depth = static_cast<int>(weights.size());
+  args.rows = x.size(0), args.x_stride = args.d_in = x.size(1), args.width = weights[0].size(0);
+  args.experts = weights.back().size(0) + args.shared;
+  args.element = element_of(x.scalar_type());
+  REQUIRE(cuda::emulated::route_fits(args));
+  EmulatedRouting out{torch::full({args.rows, args.experts}, NAN),
+                      torch::zeros({args.rows, args.experts}, torch::kByte)};
+  Guarded gx(x), scores(out.scores), mask(torch::full_like(out.mask, 0xff));
+  args.x = gx.data(), args.scores = static_cast<float*>(scores.data());
+  args.mask = static_cast<uint8_t*>(mask.data());
+  const char* failure = x.scalar_type() == torch::kFloat ? cuda::emulated::run_route<float>(args, nullptr)
+                        : x.scalar_type() == torch::kBFloat16
+                            ? cuda::emulated::run_route<cuda::Bf16>(args, nullptr)
+                            : cuda::emulated::run_route<cuda::F16>(args, nullptr);
+  CHECK((failure ? std::string(failure) : "") == "");
+  CHECK((scores.intact() && mask.intact()));
+  if (args.rows > 0) {
+    std::memcpy(out.scores.data_ptr(), scores.data(), out.scores.numel() * sizeof(float));
+    std::memcpy(out.mask.data_ptr(), mask.data(), out.mask.numel());
+  }
+  CHECK(out.mask.le(1).all().item<bool>());
+  out.mask = out.mask.to(torch::kBool);
+  return out;
+}
+
+}  // namespace
+
+torch::Tensor emulated_expert_mlp(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
+                                  const kernels::MlpWeights& w) {
+  simt::set_order(simt::Order::descending);
+  const auto other = run_once(kernels, x, mask, w);
+  simt::set_order(simt::Order::ascending);
+  const auto y = run_once(kernels, x, mask, w);
+  CHECK(same_bytes(y, other));
+  return y;
+}
+
+EmulatedRouting emulated_route(const torch::Tensor& x, const std::vector<torch::Tensor>& weights,
+                               const kernels::cuda::RouteArgs& rule) {
+  simt::set_order(simt::Order::descending);
+  const auto other = route_once(x, weights, rule);
+  simt::set_order(simt::Order::ascending);
+  const auto routing = route_once(x, weights, rule);
+  CHECK((same_bytes(routing.scores, other.scores) && same_bytes(routing.mask, other.mask)));
+  return routing;
+}
+
+bool emulated_route_fits(const kernels::cuda::RouteArgs& args) {
+  return cuda::emulated::route_fits(args);
+}
+
+}  // namespace d2dmoe::test

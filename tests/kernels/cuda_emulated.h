@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstring>
+#include <vector>
+
+#include "d2dmoe/kernels/cuda/route.h"
+#include "kernels/mlp_cases.h"
+#include "kernels/simt/simt.h"
+
+/// What the tests that run the CUDA kernels' text on the CPU share.
+namespace d2dmoe::test {
+
+/// A copy of some bytes between two stretches of NaN, 256-byte aligned like device memory: what a kernel
+/// reads beyond its operands shows in its results, what it writes beyond them shows in intact().
+class Guarded {
+ public:
+  /// @param shift  bytes that the start lies behind a multiple of 256
+  explicit Guarded(size_t bytes, size_t shift = 0)
+      : bytes_(bytes), memory_(bytes + shift + 3 * kGuard, kPoison) {
+    const auto start = reinterpret_cast<uintptr_t>(memory_.data()) + kGuard;
+    start_ = memory_.data() + kGuard + (kGuard - start % kGuard) % kGuard + shift;
+  }
+  explicit Guarded(const torch::Tensor& t, size_t shift = 0)
+      : Guarded(t.defined() ? t.numel() * t.element_size() : 0, shift) {
+    defined_ = t.defined();
+    if (bytes_ > 0) std::memcpy(start_, t.contiguous().const_data_ptr(), bytes_);
+  }
+  void* data() { return defined_ ? start_ : nullptr; }
+  bool intact() const {
+    for (const uint8_t* p = memory_.data(); p < memory_.data() + memory_.size(); ++p)
+      if ((p < start_ || p >= start_ + bytes_) && *p != kPoison) return false;
+    return true;
+  }
+
+ private:
+  static constexpr size_t kGuard = 256;
+  static constexpr uint8_t kPoison = 0xff;
+  size_t bytes_;
+  bool defined_ = true;
+  std::vector<uint8_t> memory_;
+  uint8_t* start_ = nullptr;
+};
+
+/// The kernels of the routed layer: those that expert_mlp runs, and those that anyone can read.
+enum class Kernels { tuned, plain };
+
+/// The routed layer by the CUDA kernels' text, threads in both orders: the bytes must agree.
+/// @param x  [N, D] float32, bfloat16 or float16; rows may lie apart
+torch::Tensor emulated_expert_mlp(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
+                                  const kernels::MlpWeights& w);
+
+struct EmulatedRouting {
+  torch::Tensor scores, mask;  ///< [N, E] float32, bool
+};
+/// The route kernel's text, threads in both orders: the bytes must agree.
+/// @param weights  of the router's layers, float32
+/// @param rule     rule, value, floor and shared are read
+EmulatedRouting emulated_route(const torch::Tensor& x, const std::vector<torch::Tensor>& weights,
+                               const kernels::cuda::RouteArgs& rule);
+/// Whether the route kernel takes these sizes.
+bool emulated_route_fits(const kernels::cuda::RouteArgs& args);
+
+}  // namespace d2dmoe::test
