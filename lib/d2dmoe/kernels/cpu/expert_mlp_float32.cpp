@@ -17,7 +17,7 @@ using FloatArgs = TypedMlpArgs<float>;
 
 // Work that is worth another thread: waking one costs several microseconds, in which a core does about as
 // much.
-constexpr double kFlopsPerThread = 5e5;
+constexpr double kFlopsToShare = 5e5;
 // Rows that go through the experts together: an expert should have kRowsPerExpert of them on average, so that
 // a weight that came from memory is used as often; more would only drive x, y and the activations out of the
 // caches. (Zen 4, D 384 and 768, shares of 0.1 and 0.25: 1024 and 512 rows were the best of 256, 512, 1024;
@@ -55,23 +55,28 @@ struct Workspace {
 void cut_into_pieces(const FloatArgs& a, int64_t threads, Workspace& ws) {
   const std::vector<int32_t>& offsets = ws.lists.offsets;
   const int64_t size = a.expert_size(), pairs = offsets.back();
-  // With few pairs the pieces are smaller, for the threads to have about the same.
-  const int64_t neurons = pairs * size < 64 * kPieceNeurons * threads ? 16 : kPieceNeurons;
+  // With little work the pieces are smaller, for the threads to have about the same.
+  const int64_t work = pairs * size / threads;
+  const int64_t most_rows = work < 16 * kPieceRows * kPieceNeurons ? kPieceRows / 2 : kPieceRows;
+  const int64_t most_neurons = work < 64 * kPieceNeurons ? 16 : kPieceNeurons;
   ws.pieces.clear();
   for (int64_t e = 0; e < a.experts; ++e) {
-    if (offsets[e] == offsets[e + 1]) continue;
-    for (int64_t i = 0; i < size; i += neurons)
-      for (int64_t p = offsets[e]; p < offsets[e + 1]; p += kPieceRows)
-        ws.pieces.push_back({static_cast<int32_t>(e), static_cast<int32_t>(p),
-                             static_cast<int32_t>(std::min<int64_t>(kPieceRows, offsets[e + 1] - p)),
-                             static_cast<int32_t>(i), static_cast<int32_t>(std::min(neurons, size - i))});
+    const int64_t rows = offsets[e + 1] - offsets[e], parts = (rows + most_rows - 1) / most_rows;
+    for (int64_t i = 0; i < size; i += most_neurons)
+      for (int64_t p = 0; p < parts; ++p)
+        ws.pieces.push_back({static_cast<int32_t>(e), static_cast<int32_t>(offsets[e] + rows * p / parts),
+                             static_cast<int32_t>(rows * (p + 1) / parts - rows * p / parts),
+                             static_cast<int32_t>(i),
+                             static_cast<int32_t>(std::min(most_neurons, size - i))});
   }
   ws.shares.assign(static_cast<size_t>(threads) + 1, static_cast<int64_t>(ws.pieces.size()));
   ws.shares[0] = 0;
   int64_t done = 0, thread = 1;
   for (size_t i = 0; i < ws.pieces.size() && thread < threads; ++i) {
-    if (done * threads >= pairs * size * thread) ws.shares[thread++] = static_cast<int64_t>(i);
-    done += int64_t{ws.pieces[i].pairs} * ws.pieces[i].neurons;
+    const int64_t cost = int64_t{ws.pieces[i].pairs} * ws.pieces[i].neurons;
+    if ((2 * done + cost) * threads >= 2 * pairs * size * thread)
+      ws.shares[thread++] = static_cast<int64_t>(i);
+    done += cost;
   }
 }
 
@@ -164,17 +169,17 @@ void accumulate_active(const FloatArgs& a, const Micro& micro, const uint8_t* ma
 
 // Runs f(i) for 0 <= i < count, each by a thread of its own.
 template <class F>
-void in_parallel(int64_t count, const F& f) {
+void on_threads(int64_t count, const F& f) {
   if (count == 1) return f(0);
   at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) f(i);
   });
 }
 
-int64_t useful_threads(const FloatArgs& a, int64_t pairs) {
+int64_t threads_for(const FloatArgs& a, int64_t pairs) {
   const double flops = 2.0 * static_cast<double>(pairs * a.expert_size()) *
                        static_cast<double>(a.d_in * (a.wu ? 2 : 1) + a.d_out);
-  return std::min<int64_t>(at::get_num_threads(), 1 + static_cast<int64_t>(flops / kFlopsPerThread));
+  return std::min<int64_t>(at::get_num_threads(), 1 + static_cast<int64_t>(flops / kFlopsToShare));
 }
 
 // All of the first product; returns how many hidden activations are not 0, or all where the activation has no
@@ -182,7 +187,7 @@ int64_t useful_threads(const FloatArgs& a, int64_t pairs) {
 int64_t project_block(const FloatArgs& a, const Micro& micro, int64_t first, int64_t threads, Workspace& ws) {
   cut_into_pieces(a, threads, ws);
   ws.active.assign(static_cast<size_t>(threads), 0);
-  in_parallel(threads, [&](int64_t t) {
+  on_threads(threads, [&](int64_t t) {
     int64_t active = 0;
     for (int64_t i = ws.shares[t]; i < ws.shares[t + 1]; ++i)
       active += project_piece(a, micro, first, ws.pieces[i], ws);
@@ -196,7 +201,7 @@ void run_block(const FloatArgs& a, const Micro& micro, int64_t first, int64_t la
   const uint8_t* mask = a.mask + first * a.experts;
   build_row_lists(mask, rows, a.experts, ws.lists);
   const int64_t pairs = ws.lists.offsets.back(), neurons = pairs * a.expert_size();
-  const int64_t threads = useful_threads(a, pairs);
+  const int64_t threads = threads_for(a, pairs);
   ws.hidden.resize(static_cast<size_t>(neurons));
   const int64_t active = project_block(a, micro, first, threads, ws);
   const bool sparse = active * kSparseDenominator < neurons;
@@ -208,7 +213,7 @@ void run_block(const FloatArgs& a, const Micro& micro, int64_t first, int64_t la
   const std::vector<int64_t> runs = balanced_runs(mask, rows, a.experts, threads / across);
   // At whole cache lines.
   const auto column = [&](int64_t i) { return i == across ? a.d_out : a.d_out * i / across / 16 * 16; };
-  in_parallel(across * (static_cast<int64_t>(runs.size()) - 1), [&](int64_t i) {
+  on_threads(across * (static_cast<int64_t>(runs.size()) - 1), [&](int64_t i) {
     const int64_t run = i / across;
     const Part part = {runs[run], runs[run + 1], column(i % across), column(i % across + 1)};
     float* y = a.y + first * a.d_out + part.first_column;
