@@ -98,6 +98,7 @@ void multiply_pairs(int c, int a, int b) {
 namespace d2dmoe::kernels::cpu {
 namespace {
 constexpr int kTile = 4, kFewRows = 2;
+constexpr bool kWholeTiles = true;
 }  // namespace
 }  // namespace d2dmoe::kernels::cpu
 #include "d2dmoe/kernels/cpu/expert_mlp_bf16_vectors.inc"

@@ -11,6 +11,7 @@
 #include "d2dmoe/kernels/row_lists.h"
 
 namespace d2dmoe::kernels::cpu {
+namespace bf16 {
 namespace {
 
 using Args = TypedMlpArgs<uint16_t>;
@@ -251,14 +252,15 @@ class Block {
 };
 
 }  // namespace
+}  // namespace bf16
 
 void expert_mlp_bf16(const ExpertMlpArgs& args, const Bf16Micro& micro) {
-  const Args a(args);
+  const bf16::Args a(args);
   if (a.d_out == 0) return;
-  const int64_t blocks = (a.rows + kBlockRows - 1) / kBlockRows;
+  const int64_t blocks = (a.rows + bf16::kBlockRows - 1) / bf16::kBlockRows;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t first = a.rows * b / blocks;
-    Block(a, micro, first, a.rows * (b + 1) / blocks - first).run();
+    bf16::Block(a, micro, first, a.rows * (b + 1) / blocks - first).run();
   }
 }
 

@@ -3,7 +3,8 @@
 namespace d2dmoe::kernels::cpu {
 namespace {
 constexpr int kTile = 12;    // rows of a panel product: kTile * 2 sums and the operands fit the registers
-constexpr int kFewRows = 4;  // rows of a dot product: kFewRows * 4 sums
+constexpr int kFewRows = 6;  // rows of a dot product: kFewRows * 4 sums
+constexpr bool kWholeTiles = true;
 }  // namespace
 }  // namespace d2dmoe::kernels::cpu
 #include "d2dmoe/kernels/cpu/expert_mlp_bf16_vectors.inc"

@@ -3,6 +3,7 @@ namespace d2dmoe::kernels::cpu {
 namespace {
 constexpr int kTile = 4;     // rows of a panel product: kTile * 2 sums and the operands fit the registers
 constexpr int kFewRows = 2;  // rows of a dot product: kFewRows * 4 sums
+constexpr bool kWholeTiles = false;
 }  // namespace
 }  // namespace d2dmoe::kernels::cpu
 #include "d2dmoe/kernels/cpu/expert_mlp_bf16_vectors.inc"
