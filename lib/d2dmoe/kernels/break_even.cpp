@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -117,15 +118,24 @@ double measure(MlpWeights w, int64_t experts, int64_t rows, Pass pass) {
   return 0;
 }
 
+// Under autocast the dense path's products are of a lower precision, and faster.
+bool autocast() {
+  return at::autocast::is_autocast_enabled(at::kCPU);
+}
+
 std::string layer_text(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
-  return format("{} {} {}x{}x{} experts {} rows {} {} threads {} {}{}", c10::toString(w.w1.scalar_type()),
-                activation_name(w.activation) + (w.gated() ? " gated" : ""), w.d_in(), w.hidden(), w.d_out(),
-                experts, rows, cpu::isa_name(cpu::isa()), at::get_num_threads(),
-                pass == Pass::training ? "training" : "inference", w.b1.defined() ? "" : " no bias");
+  std::string text = format("{} {}x{}x{} {}", c10::toString(w.w1.scalar_type()), w.d_in(), w.hidden(),
+                            w.d_out(), activation_name(w.activation));
+  if (w.gated()) text += " gated";
+  if (!w.b1.defined()) text += " without bias";
+  if (autocast()) text += " autocast";
+  return text + format(", {} experts, {} rows, {}, {}, threads {}", experts, rows,
+                       pass == Pass::training ? "training" : "inference", cpu::isa_name(cpu::isa()),
+                       at::get_num_threads());
 }
 
 // The same as numbers, for the look-up at every call.
-using Key = std::array<int64_t, 12>;
+using Key = std::array<int64_t, 13>;
 Key key_of(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
   return {w.d_in(),
           w.hidden(),
@@ -138,6 +148,7 @@ Key key_of(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
           static_cast<int64_t>(w.w1.scalar_type()),
           static_cast<int64_t>(pass),
           at::get_num_threads(),
+          autocast() ? 1 : 0,
           static_cast<int64_t>(cpu::isa())};
 }
 
@@ -164,6 +175,7 @@ bool dense_is_faster(const torch::Tensor& x, const torch::Tensor& mask, const Ml
 }  // namespace
 
 double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
+  if (!w.w1.is_cpu()) return has_kernel(w.w1) ? 2 : 0;
   static std::mutex mutex;
   static std::map<Key, double> known;
   const int64_t bucket = row_bucket(w, rows);

@@ -14,7 +14,7 @@ enum class Pass { inference, training };
 /// of two of rows; a few hundredths of a second, seconds for the widest layers) on made-up rows with these
 /// weights, and kept in the machine's table (break_even_table.h). Thread-safe. It decides only which way the
 /// same function is computed.
-/// @param w     on the CPU
+/// On other devices nothing is measured: 2 where expert_mlp has a kernel, else 0.
 /// @param rows  token rows of a call; from 1024 on, and where the dense layer takes more than 4e10 FLOPs, the
 ///              figure of fewer rows holds
 double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass = Pass::inference);

@@ -16,6 +16,7 @@
 #include "d2dmoe/core/version.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/json_file.h"
+#include "d2dmoe/kernels/source_hash.h"
 
 namespace d2dmoe::kernels {
 namespace {
@@ -73,7 +74,7 @@ fs::path cache_folder() {
 }
 
 std::string machine_text() {
-  return format("{}, LibTorch {}, d2dmoe {}", processor(), TORCH_VERSION, kVersion);
+  return format("{}, LibTorch {}, d2dmoe {} ({})", processor(), TORCH_VERSION, kVersion, kSourceHash);
 }
 
 BreakEvenTable::BreakEvenTable(fs::path folder, std::string machine) : machine_(std::move(machine)) {

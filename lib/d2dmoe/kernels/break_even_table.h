@@ -12,7 +12,8 @@ namespace d2dmoe::kernels {
 /// ~/.cache/d2dmoe. Empty, nothing is kept: $D2DMOE_CACHE_DIR is "none", or there is no home.
 std::filesystem::path cache_folder();
 
-/// What decides about times besides a layer itself: processor, LibTorch and this program's version.
+/// What decides about times besides a layer itself: processor, LibTorch, this program's version and
+/// the text of its kernels.
 std::string machine_text();
 
 /// Break-even shares by layer, kept from process to process in one JSON file per machine. A file that cannot
