@@ -22,10 +22,10 @@ namespace {
 constexpr int64_t kBlockRows = 32;
 // A tile of the widest product; threads own whole tiles.
 constexpr int64_t kTileRows = 8;
-// Work worth another thread: waking one costs some microseconds. Few rows wait for the weights to come from
-// memory, many for the sums.
+// Work worth another thread: waking one costs some microseconds, in which a core does as many sums or reads
+// as much of the weights from its caches.
 constexpr double kFlopsPerThread = 4e5;
-constexpr int64_t kBytesPerThread = 160 << 10;
+constexpr double kBytesPerThread = 512 << 10;
 
 const RouteMicro& route_micro() {
 #ifdef D2DMOE_X86
@@ -140,8 +140,10 @@ RouteCount route_few(const RouteArgs& a, const RouteMicro& micro,
   const int64_t panels = panels_of(a.layers[0]), width = panels * kRoutePanel;
   load_rows(a, 0, a.rows, s);
   grow(s.values, a.rows * width);
-  const int64_t panel_bytes = a.layers[0].inputs * kRoutePanel * static_cast<int64_t>(sizeof(float));
-  const int64_t grain = std::max<int64_t>(1, kBytesPerThread / std::max<int64_t>(1, panel_bytes));
+  const auto panel_values = static_cast<double>(a.layers[0].inputs * kRoutePanel) + 1;
+  const double enough = std::min(kBytesPerThread / (sizeof(float) * panel_values),
+                                 kFlopsPerThread / (2 * panel_values * static_cast<double>(a.rows)));
+  const auto grain = static_cast<int64_t>(enough) + 1;
   at::parallel_for(0, panels, grain, [&](int64_t begin, int64_t end) {
     run_layer(a, micro, 0, s.x, a.rows, begin, end, s.values.data());
   });
