@@ -23,8 +23,8 @@ const LayerShape& preset(const std::string& name) {
     names.push_back(shape.name);
   }
   const std::string near = nearest_word(name, names);
-  throw UsageError(format("[bench] '--preset {}': no such preset. Hint: {}{}", name,
-                          near.empty() ? "" : "did you mean '" + near + "'? There are ", join(names, ", ")));
+  throw UsageError(format("[bench] '--preset {}': no such preset. Hint: {}There are {}", name,
+                          near.empty() ? "" : "did you mean '" + near + "'? ", join(names, ", ")));
 }
 
 void check_shape(const LayerShape& shape) {

@@ -1,14 +1,13 @@
 #include "d2dmoe/bench/machine_peaks.h"
 
 #include <torch/torch.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 
 #include "d2dmoe/bench/stopwatch.h"
 #include "d2dmoe/core/device.h"
+#include "d2dmoe/core/format.h"
 #include "d2dmoe/kernels/cpu/micro.h"
 
 namespace d2dmoe::bench {
@@ -43,8 +42,14 @@ std::string processor_name() {
 
 double last_level_cache(torch::Device device) {
   if (!device.is_cpu()) return kCudaCache;
-  const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  return bytes > 0 ? static_cast<double>(bytes) : kDefaultCache;
+  // Not sysconf: glibc multiplies the size where several sockets or virtual cores share the cache.
+  double largest = 0;
+  for (const char* index : {"2", "3", "4"}) {
+    std::ifstream file(format("/sys/devices/system/cpu/cpu0/cache/index{}/size", index));
+    double kibibytes = 0;  // "32768K"
+    if (file >> kibibytes) largest = std::max(largest, kibibytes * 1024);
+  }
+  return largest > 0 ? largest : kDefaultCache;
 }
 
 MachinePeaks measure_peaks(torch::ScalarType dtype, torch::Device device) {

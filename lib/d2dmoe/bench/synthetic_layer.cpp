@@ -43,8 +43,8 @@ MaskKind parse_mask_kind(const std::string& name) {
     known.emplace_back(word);
   }
   const std::string near = nearest_word(name, known);
-  throw UsageError(format("[bench] '--mask {}': no such kind. Hint: {}{}", name,
-                          near.empty() ? "" : "did you mean '" + near + "'? There are ", join(known, ", ")));
+  throw UsageError(format("[bench] '--mask {}': no such kind. Hint: {}There are {}", name,
+                          near.empty() ? "" : "did you mean '" + near + "'? ", join(known, ", ")));
 }
 
 std::string mask_kind_name(MaskKind kind) {

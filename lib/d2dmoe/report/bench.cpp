@@ -14,7 +14,7 @@ namespace d2dmoe::report {
 namespace {
 
 constexpr double kBand = 0.10;  // the band above the diagonal
-constexpr double kChartWidth = 440, kChartHeight = 400, kRemarkHeight = 30;
+constexpr double kChartWidth = 440, kChartHeight = 400, kRemarkHeight = 44, kRemarkLine = 17;
 constexpr size_t kColumns = 3;
 constexpr double kHighestRatio = 1.6;  // what lies above is cut off: the picture is about savings
 constexpr size_t kBandColor = 6;
@@ -182,7 +182,7 @@ std::string model_table(const Json& model) {
 
 std::string bench_heading(const Json& layer) {
   return format(
-      "\n{}: {}, {:.1f} MB of weights, {} masks\n{:>6} {:>7}  {:>10} {:>10} {:>6} {:>6}  {:>10} {:>6} {:>15} "
+      "\n{}: {}, {:.3g} MB of weights, {} masks\n{:>6} {:>7}  {:>10} {:>10} {:>6} {:>6}  {:>10} {:>6} {:>15} "
       "{:>8}  {:>7} {:>15} {:>15}\n",
       text_of(layer, "name"), text_of(layer, "text"), number_of(layer, "weight_bytes") * 1e-6,
       text_of(layer, "mask"), "rows", "share", "dense ms", "kernel ms", "/dense", "auto", "layer ms",
@@ -236,7 +236,7 @@ std::string bench_machine_text(const Json& result) {
 std::string bench_markdown(const Json& result) {
   std::string text = bench_machine_text(result);
   for (const Json& layer : member(result, "layers")) {
-    text += format("\n**{}**, {} masks: {}; {:.1f} MB of weights\n\n{}", text_of(layer, "name"),
+    text += format("\n**{}**, {} masks: {}; {:.3g} MB of weights\n\n{}", text_of(layer, "name"),
                    text_of(layer, "mask"), text_of(layer, "text"), number_of(layer, "weight_bytes") * 1e-6,
                    layer_table(layer));
   }
@@ -286,12 +286,14 @@ void write_bench(const std::filesystem::path& dir, const Json& result) {
             chart_height * static_cast<double>(i / columns) + 8, kChartWidth - 20, chart_height - 16});
     }
     const Json& machine = member(result, "machine");
-    canvas->text({12, height - 12},
-                 format("Medians in alternation with the dense layer. Full lines: the layer with its router; "
-                        "broken: the kernel alone. {}, {} threads, {}, {}.",
-                        text_of(result, "dtype"), whole(machine, "threads"), text_of(machine, "isa"),
-                        text_of(machine, "device")),
-                 {12, kMuted});
+    const std::vector<std::string> remark = {
+        "Full lines: the layer with its router; broken lines: the kernel alone.",
+        format("Medians, in turn with the dense layer; {}, {} threads, {}, {}.", text_of(result, "dtype"),
+               whole(machine, "threads"), text_of(machine, "isa"), text_of(machine, "device"))};
+    for (size_t i = 0; i < remark.size(); ++i) {
+      canvas->text({12, height - kRemarkHeight + 14 + kRemarkLine * static_cast<double>(i)}, remark[i],
+                   {11.5, kMuted});
+    }
   }
   io::write_file(dir / "bench.svg", svg.str());
   io::write_file(dir / "bench.png", png.png());
