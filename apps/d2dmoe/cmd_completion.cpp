@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "command.h"
+#include "d2dmoe/bench/layer_shape.h"
 #include "d2dmoe/config/names.h"
 
 namespace d2dmoe::app {
@@ -26,9 +27,13 @@ std::vector<std::string> option_names(const CLI::App& command) {
 std::string value_cases() {
   std::vector<std::string> rules;
   for (const auto& choice : config::kRules) rules.emplace_back(choice.name);
+  std::vector<std::string> presets;
+  for (const auto& shape : bench::presets()) presets.push_back(shape.name);
   return "    --device) values=\"auto cpu cuda\" ;;\n    --split) values=\"train validation test\" ;;\n    "
          "--rule) values=\"" +
-         join(rules) + "\" ;;\n    completion) values=\"bash zsh fish\" ;;\n";
+         join(rules) + "\" ;;\n    --preset) values=\"" + join(presets) +
+         "\" ;;\n    --mask) values=\"independent clustered hot\" ;;\n    --dtype) values=\"float32 bfloat16 "
+         "float16\" ;;\n    completion) values=\"bash zsh fish\" ;;\n";
 }
 
 std::string bash_script(const CLI::App& root, const std::vector<const CLI::App*>& commands) {
