@@ -88,7 +88,8 @@ kernels::Activation activation(const std::string& name) {
   }
 }
 
-std::vector<bench::LayerShape> shapes(const CLI::App& command, const BenchArguments& arguments) {
+/// The layers that the command line names.
+std::vector<bench::LayerShape> named_shapes(const BenchArguments& arguments) {
   std::vector<bench::LayerShape> shapes;
   for (const auto& name : arguments.presets) shapes.push_back(bench::preset(name));
   bench::LayerShape own = arguments.own;
@@ -101,21 +102,21 @@ std::vector<bench::LayerShape> shapes(const CLI::App& command, const BenchArgume
                     "[bench] --gated and --no-bias belong to a layer of your own. Hint: --d-model, --experts "
                     "and --expert-size describe it");
   }
-  for (auto& shape : shapes) {
-    if (command.count("--activation") > 0) shape.activation = activation(arguments.activation);
-    if (arguments.router_width) shape.router_width = *arguments.router_width;
-  }
   return shapes;
 }
 
 stages::BenchRequest bench_request(const CLI::App& command, const BenchArguments& arguments,
                                    const config::LoadedExperiment& experiment) {
   auto request = arguments.request;
-  request.shapes = shapes(command, arguments);
+  request.shapes = named_shapes(arguments);
   if (!request.model.empty() || (!arguments.common.config.empty() && request.shapes.empty()))
     request.model = stages::subject_folder(experiment, request.model, "bench").string();
   if (request.shapes.empty() && request.model.empty()) request.shapes.push_back(bench::preset("24x128"));
   if (command.count("--share") > 0) request.model_shares = request.shares;
+  for (auto& shape : request.shapes) {
+    if (command.count("--activation") > 0) shape.activation = activation(arguments.activation);
+    if (arguments.router_width) shape.router_width = *arguments.router_width;
+  }
   return request;
 }
 

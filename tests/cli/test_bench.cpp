@@ -111,7 +111,9 @@ TEST_CASE("bench: --dry-run tells layers, points, memory and time") {
 TEST_CASE("bench: mistakes end with 2 and name the remedy") {
   TempDir dir;
   const auto fails = [](const std::vector<std::string>& arguments, const std::string& part) {
-    const auto run = run_bench(arguments);
+    auto whole = arguments;
+    whole.insert(whole.begin(), "bench");
+    const auto run = test::d2dmoe(whole);
     INFO(run.err);
     CHECK(run.code == 2);
     CHECK(run.out == "");
@@ -132,5 +134,5 @@ TEST_CASE("bench: mistakes end with 2 and name the remedy") {
   fails({"--router-width", "2"}, "'--router-width 2': must be at least 8");
   fails({"--model", (dir / "none").string()}, "no such folder");
   fails({"--model", dir.path().string()}, "has no d2dmoe.json, must be a converted model folder. Hint: ");
-  fails({"--device", "tpu"}, "'tpu' is not a device");
+  fails({"--device", "tpu"}, "'device' is \"tpu\", must be auto, cpu");
 }
