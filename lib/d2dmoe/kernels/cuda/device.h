@@ -54,17 +54,18 @@ D2DMOE_DEVICE uint32_t shared_address(const void* p) {
 /// others. Both addresses are multiples of 16, also where bytes is 0. The thread that started the copy sees
 /// it after copies_wait, other threads after a barrier that follows.
 D2DMOE_DEVICE void copy_async(void* to, const void* from, int bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)), "l"(from),
-               "r"(bytes));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)),
+               "l"(__cvta_generic_to_global(from)), "r"(bytes)
+               : "memory");
 }
 /// Closes a group: the copies that this thread started since the last group.
 D2DMOE_DEVICE void copies_commit() {
-  asm volatile("cp.async.commit_group;\n" ::);
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
 }
 /// Waits until at most `kPending` of this thread's latest groups are under way.
 template <int kPending>
 D2DMOE_DEVICE void copies_wait() {
-  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending));
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
 }
 
 /// Four 8x8 matrices of 16-bit elements from shared memory. Lanes 8i … 8i+7 give the addresses of the rows of

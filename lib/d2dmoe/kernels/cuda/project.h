@@ -22,6 +22,11 @@ D2DMOE_DEVICE Line line_of(int j) {
   return {j / 32 * 16 + j % 16, j % 32 >= 16};
 }
 
+/// Blocks that share a multiprocessor. Float32 with the widest tile keeps more in registers than half of them
+/// hold.
+template <class T, int kWidth>
+constexpr int kProjectBlocks = sizeof(T) == 4 && kWidth == 128 ? 1 : 2;
+
 template <int kWidth>
 constexpr int kProjectShared = kStages*(kTilePairs + kWidth) * kLineBytes;
 
@@ -179,7 +184,7 @@ struct ProjectTile {
 /// to be.
 /// @param hidden  [pairs, stride]
 template <class T, bool kGated, bool kAligned, int kWidth>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, (kProjectBlocks<T, kWidth>))
     project(TypedMlpArgs<T> a, Lists l, T* hidden, int64_t stride) {
   const int groups = static_cast<int>(tiles(a.hidden / a.experts, kTileNeurons<kGated, kWidth>));
   for (int64_t i = blockIdx.x; i < static_cast<int64_t>(*l.tile_count) * groups; i += gridDim.x) {

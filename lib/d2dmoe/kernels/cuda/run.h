@@ -52,7 +52,7 @@ struct Run {
   const char* project_tiles() const {
     // As many blocks as run at a time; fewer where even all tiles are not that many.
     const int64_t work = plan.most_tiles * tiles(a.expert_size(), kTileNeurons<kGated, kWidth>);
-    const int64_t at_once = 2 * static_cast<int64_t>(multiprocessors());
+    const int64_t at_once = kProjectBlocks<T, kWidth> * static_cast<int64_t>(multiprocessors());
     return launch(project<T, kGated, kAligned, kWidth>,
                   dim3(static_cast<unsigned>(work < at_once ? work : at_once)), dim3(kThreads),
                   kProjectShared<kWidth>, stream, a, lists(), at<T>(plan.hidden), plan.stride);
