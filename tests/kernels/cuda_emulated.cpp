@@ -1,5 +1,9 @@
 #include "kernels/simt/device.h"
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 // After the emulated instructions, the text that needs them.
+#include "d2dmoe/kernels/cuda/expert_mlp.h"
 #include "d2dmoe/kernels/cuda/plain_run.h"
 #include "d2dmoe/kernels/cuda/route_run.h"
 #include "d2dmoe/kernels/cuda/run.h"
@@ -101,6 +105,28 @@ torch::Tensor emulated_expert_mlp(Kernels kernels, const torch::Tensor& x, const
   simt::set_order(simt::Order::ascending);
   const auto y = run_once(kernels, x, mask, w);
   CHECK(same_bytes(y, other));
+  return y;
+}
+
+torch::Tensor on_device(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
+                        const MlpWeights& w) {
+  const auto data = [](const torch::Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; };
+  const auto rows = x.contiguous(), chosen = mask.contiguous();
+  const auto y = torch::full({x.size(0), w.d_out()}, NAN, x.options());
+  ExpertMlpArgs args;
+  args.x = data(rows), args.mask = static_cast<const uint8_t*>(data(chosen));
+  args.w1 = data(w.w1), args.b1 = data(w.b1), args.wu = data(w.wu), args.bu = data(w.bu);
+  args.w2t = data(w.w2t), args.b2 = data(w.b2), args.y = y.data_ptr();
+  args.rows = x.size(0), args.x_stride = args.d_in = x.size(1), args.hidden = w.hidden();
+  args.d_out = w.d_out(), args.experts = mask.size(1), args.activation = w.activation;
+  args.element = element_of(x.scalar_type());
+  const bool tuned = kernels == Kernels::tuned;
+  const size_t bytes = tuned ? cuda::workspace_bytes(args) : cuda::plain_workspace_bytes(args);
+  const auto workspace = torch::empty({static_cast<int64_t>(bytes)}, x.options().dtype(torch::kByte));
+  const auto stream = c10::impl::VirtualGuardImpl(x.device().type()).getStream(x.device());
+  const auto run = tuned ? cuda::expert_mlp : cuda::plain_expert_mlp;
+  const char* failure = run(args, workspace.data_ptr(), stream.native_handle());
+  CHECK((failure ? std::string(failure) : "") == "");
   return y;
 }
 

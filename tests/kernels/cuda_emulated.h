@@ -49,6 +49,11 @@ enum class Kernels { tuned, plain };
 torch::Tensor emulated_expert_mlp(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
                                   const kernels::MlpWeights& w);
 
+/// The same by the kernels themselves.
+/// @param x  on a CUDA device, like the rest
+torch::Tensor on_device(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
+                        const kernels::MlpWeights& w);
+
 struct EmulatedRouting {
   torch::Tensor scores, mask;  ///< [N, E] float32, bool
 };

@@ -33,10 +33,9 @@ torch::Tensor wanted(const torch::Tensor& x, const torch::Tensor& mask, const Ml
 
 // Rounding of float32 sums, of y, and of a few activations that stand so near the middle between two numbers
 // that the kernel's float32 falls on the other side.
-void check_values(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
+void check_result(const torch::Tensor& got, const torch::Tensor& x, const torch::Tensor& mask,
+                  const MlpWeights& w, bool rounds) {
   const double epsilon = epsilon_of(x.scalar_type());
-  const bool rounds = kernels == Kernels::tuned && x.size(0) > kDecodeRows;
-  const auto want = wanted(x, mask, w, rounds);
   double bound = test::rounding_bound(x, w);
   if (rounds && x.scalar_type() != torch::kFloat && w.w2t.numel() > 0 && x.numel() > 0) {
     const auto wide = test::to_dtype(w, torch::kDouble);
@@ -44,9 +43,13 @@ void check_values(Kernels kernels, const torch::Tensor& x, const torch::Tensor& 
     if (w.gated()) h = h * torch::linear(x.to(torch::kDouble), wide.wu, wide.bu).abs();
     bound += 2 * epsilon * h.max().item<double>() * wide.w2t.abs().max().item<double>();
   }
-  const auto got = test::emulated_expert_mlp(kernels, x, mask, w);
   CHECK(got.scalar_type() == x.scalar_type());
-  CHECK(test::difference(got.to(torch::kDouble), want, bound, epsilon) == "");
+  CHECK(test::difference(got.to(torch::kDouble), wanted(x, mask, w, rounds), bound, epsilon) == "");
+}
+
+void check_values(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
+  check_result(test::emulated_expert_mlp(kernels, x, mask, w), x, mask, w,
+               kernels == Kernels::tuned && x.size(0) > kDecodeRows);
 }
 
 void check_case(const MlpCase& c, torch::ScalarType type, Kernels kernels = Kernels::tuned) {
@@ -185,4 +188,35 @@ TEST_CASE("cuda expert_mlp: emulated, the plain kernels") {
     check_case({.rows = 1, .d_in = 1, .size = 1, .experts = 1, .d_out = 1}, type, Kernels::plain);
     check_case({.rows = 3, .d_in = 2, .size = 0, .experts = 2, .d_out = 2}, type, Kernels::plain);
   }
+}
+
+// What follows runs on a device, and is skipped, in words, where there is none.
+
+TEST_CASE("cuda expert_mlp: on a device, the tuned and the plain kernels against the reference", "[cuda]") {
+  if (!torch::cuda::is_available() || !cuda::available()) {
+    WARN("no CUDA device, or a build without CUDA: the kernels themselves did not run");
+    return;
+  }
+  torch::manual_seed(60);
+  const auto device = torch::Device(torch::kCUDA);
+  for (const auto type : kTypes)
+    for (const int64_t rows : {0, 1, 7, 16, 17, 300, 2100})
+      for (const auto& [d, size, experts] : {std::array<int64_t, 3>{33, 24, 5}, {64, 33, 3}, {768, 128, 24}})
+        for (const bool gated : {false, true}) {
+          const MlpCase c{
+              .rows = rows, .d_in = d, .size = size, .experts = experts, .d_out = d, .gated = gated};
+          INFO(c.text() << ", " << c10::toString(type));
+          const auto w = test::to_dtype(test::random_weights(c), type);
+          const auto x = torch::randn({c.rows, c.d_in}).to(type);
+          const auto mask = test::random_mask(c, 0.3);
+          auto there = w;
+          for (torch::Tensor* t : {&there.w1, &there.b1, &there.wu, &there.bu, &there.w2t, &there.b2})
+            if (t->defined()) *t = t->to(device);
+          const auto y = test::on_device(Kernels::tuned, x.to(device), mask.to(device), there);
+          const auto again = test::on_device(Kernels::tuned, x.to(device), mask.to(device), there);
+          CHECK(torch::equal(y, again));
+          check_result(y.cpu(), x, mask, w, rows > kDecodeRows);
+          check_result(test::on_device(Kernels::plain, x.to(device), mask.to(device), there).cpu(), x, mask,
+                       w, false);
+        }
 }

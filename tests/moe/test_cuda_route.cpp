@@ -1,5 +1,6 @@
 // The route kernel's text, run on the CPU (tests/kernels/simt): its scores against PyTorch's products, its
 // choices against the rules of selection.cpp, on the scores that the kernel made.
+#include "d2dmoe/moe/device_route.h"
 #include "d2dmoe/moe/selection.h"
 #include "kernels/cuda_emulated.h"
 
@@ -138,4 +139,34 @@ TEST_CASE("cuda route: sizes that do not fit are known before") {
   }
   args.width = 1025, args.depth = 1;  // there is no hidden layer
   CHECK(test::emulated_route_fits(args));
+}
+
+TEST_CASE("route_on_device: nothing where there is no device") {
+  const torch::NoGradGuard no_grad;
+  const moe::Router router(16, 8, 2, 9, 1);
+  CHECK_FALSE(moe::route_on_device(torch::randn({3, 16}), router, {"dynamic_k", 0.5, 0}, 0, 1).has_value());
+}
+
+TEST_CASE("route_on_device: decides as router and rule one after the other", "[cuda]") {
+  if (!torch::cuda::is_available() || !kernels::cuda::can_route([] {
+        RouteArgs args;
+        args.depth = 1, args.experts = 1, args.d_in = 1;
+        return args;
+      }())) {
+    WARN("no CUDA device, or a build without CUDA: the kernel itself did not run");
+    return;
+  }
+  const torch::NoGradGuard no_grad;
+  torch::manual_seed(56);
+  moe::Router router(96, 32, 2, 40, 1);
+  router.to(torch::kCUDA);
+  for (const auto type : {torch::kFloat, torch::kBFloat16, torch::kHalf})
+    for (const Rule& rule : kRules) {
+      const auto x = torch::randn({77, 96}, torch::kCUDA).to(type);
+      const moe::Selection selection{rule.name, rule.value, 0.1};
+      const auto got = moe::route_on_device(x, router, selection, 0, 1);
+      REQUIRE(got.has_value());
+      CHECK(test::difference(got->scores.cpu(), router.forward(x).cpu(), 1e-4) == "");
+      CHECK(torch::equal(got->mask.cpu(), moe::select(got->scores.cpu(), selection, 1)));
+    }
 }

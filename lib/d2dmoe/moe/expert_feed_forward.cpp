@@ -5,6 +5,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/kernels/break_even.h"
+#include "d2dmoe/moe/device_route.h"
 
 namespace d2dmoe::moe {
 namespace {
@@ -81,6 +82,7 @@ kernels::Routing ExpertFeedForward::route(const torch::Tensor& x, const torch::T
                                           const Selection& selection, bool watched) {
   if (!watched || !at::GradMode::is_enabled())
     if (auto routing = route_fused(x, selection)) return *std::move(routing);
+  if (auto routing = route_on_device(x, *router_, selection, shared_, mean_norm_)) return *std::move(routing);
   torch::Tensor scores = selection.oracle()
                              ? kernels::expert_norms(hidden, grams()).narrow(1, shared_, routed())
                              : router_->forward(x);
