@@ -1,5 +1,6 @@
 // Clusters the rows of tensors of a safetensors file and prints objective and time: d2dmoe_bench_cluster
 // --help
+#include <sys/resource.h>
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -42,16 +43,26 @@ void validate(const torch::Tensor& rows, const cluster::BalancedResult& result, 
             "[bench] the objective is {}, its clusters' is {}: not timed", result.objective, inertia);
 }
 
+// The most memory that the process has held so far, the file's pages included.
+double peak_mib() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
 ordered_json measure(const std::string& name, const torch::Tensor& rows, const Options& o, int64_t clusters) {
   auto balanced = o.balanced;
   balanced.clusters = clusters;
   const auto start = Clock::now();
-  const auto result = cluster::balanced_clusters(cluster::row_cosines(rows), balanced);
+  const auto result = rows.size(0) > cluster::kGramItems
+                          ? cluster::balanced_clusters_of_vectors(cluster::unit_rows(rows), balanced)
+                          : cluster::balanced_clusters(cluster::row_cosines(rows), balanced);
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const double peak = peak_mib();  // before the check below, which works in float64
   validate(rows, result, clusters);
-  return {{"tensor", name},         {"rows", rows.size(0)}, {"width", rows.size(1)},
-          {"clusters", clusters},   {"seconds", seconds},   {"objective", result.objective},
-          {"sweeps", result.sweeps}};
+  return {{"tensor", name},          {"rows", rows.size(0)}, {"width", rows.size(1)},
+          {"clusters", clusters},    {"seconds", seconds},   {"objective", result.objective},
+          {"sweeps", result.sweeps}, {"peak_mib", peak}};
 }
 
 void run(const Options& o) {

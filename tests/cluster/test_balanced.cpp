@@ -145,6 +145,83 @@ TEST_CASE("balanced: reads strided and double similarities") {
         balanced_clusters(gram.to(torch::kFloat).contiguous(), with(4)).assignment);
 }
 
+TEST_CASE("balanced by vectors: every cluster is full and the objective is k-means' inertia") {
+  torch::manual_seed(7);
+  for (const auto& [items, clusters] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {6, 1}, {6, 6}, {60, 12}, {96, 3}, {1100, 10}}) {
+    INFO(items << " items, " << clusters << " clusters");
+    const auto rows = torch::randn({items, 9});
+    const auto result = balanced_clusters_of_vectors(rows, with(clusters));
+    CHECK(is_balanced(result, items, clusters));
+    const double want = inertia(rows, result.assignment, clusters);
+    CHECK(std::abs(result.objective - want) <= 1e-4 * (1 + want));
+  }
+}
+
+TEST_CASE("balanced by vectors: well below k-means-constrained, near exchange search on real rows",
+          "[golden]") {
+  const auto file = io::SafetensorsFile::open(test::golden("cluster/minilm_rows.safetensors"));
+  const auto rows = unit_rows(file->tensor("rows"));
+  const auto number = [&](const std::string& key) { return std::stod(file->metadata().at(key)); };
+  for (const int64_t clusters : {16, 64}) {
+    const std::string suffix = format("_{}", clusters);
+    for (uint64_t seed = 0; seed < 5; ++seed) {
+      INFO(clusters << " clusters, seed " << seed);
+      const auto result = balanced_clusters_of_vectors(rows, with(clusters, seed));
+      CHECK(is_balanced(result, 384, clusters));
+      CHECK(std::abs(result.objective - inertia(rows, result.assignment, clusters)) < 1e-2);
+      CHECK(result.objective <= 1.005 * number("exchange_median" + suffix));
+      CHECK(result.objective < 0.995 * number("k_means_constrained" + suffix));
+    }
+  }
+}
+
+TEST_CASE("balanced by vectors: finds the groups that are there") {
+  torch::manual_seed(3);
+  const auto labels = torch::arange(6).repeat({10}).index_select(0, torch::randperm(60, torch::kLong));
+  const auto rows = (torch::randn({6, 20}) * 5).index_select(0, labels) + torch::randn({60, 20}) * 0.1;
+  const auto assignment = torch::tensor(balanced_clusters_of_vectors(rows, with(6)).assignment);
+  CHECK(torch::equal(assignment.unsqueeze(0).eq(assignment.unsqueeze(1)),
+                     labels.unsqueeze(0).eq(labels.unsqueeze(1))));
+}
+
+TEST_CASE("balanced by vectors: the same seed gives the same clusters at any number of threads") {
+  torch::manual_seed(8);
+  const auto rows = torch::randn({1536, 40});  // three tiles
+  const int threads = torch::get_num_threads();
+  torch::set_num_threads(1);
+  const auto one = balanced_clusters_of_vectors(rows, with(24, 7));
+  for (const int count : {1, 2, 3}) {
+    torch::set_num_threads(count);
+    const auto again = balanced_clusters_of_vectors(rows, with(24, 7));
+    CHECK(again.assignment == one.assignment);
+    CHECK(again.objective == one.objective);
+  }
+  torch::set_num_threads(threads);
+  CHECK(balanced_clusters_of_vectors(rows, with(24, 8)).assignment != one.assignment);
+  auto options = with(24, 7);
+  options.restarts = 3;
+  CHECK(balanced_clusters_of_vectors(rows, options).objective <= one.objective);
+  options.max_sweeps = 0;
+  CHECK(balanced_clusters_of_vectors(rows, options).objective > one.objective);
+}
+
+TEST_CASE("balanced by vectors: zeros, duplicates and half of each end at once or soon, balanced") {
+  torch::manual_seed(9);
+  const auto one = torch::randn({1, 5});
+  for (const auto& rows : {torch::zeros({12, 5}), one.expand({12, 5}).contiguous()}) {
+    const auto result = balanced_clusters_of_vectors(rows, with(4));
+    CHECK(is_balanced(result, 12, 4));
+    CHECK(result.sweeps == 1);
+    CHECK(std::abs(result.objective) < 1e-4);
+  }
+  // Six equal rows and six of zeros in clusters of three: kinds apart, nothing left of the inertia.
+  const auto result = balanced_clusters_of_vectors(
+      torch::cat({one.expand({6, 5}), torch::zeros({6, 5})}).index_select(0, torch::randperm(12)), with(4));
+  CHECK(is_balanced(result, 12, 4));
+  CHECK(std::abs(result.objective) < 1e-4);
+}
+
 TEST_CASE("balanced: what cannot be clustered is refused") {
   using test::contains;
   const auto message = [](const torch::Tensor& gram, const BalancedOptions& options) {
@@ -165,4 +242,12 @@ TEST_CASE("balanced: what cannot be clustered is refused") {
   auto none = with(3);
   none.restarts = 0;
   CHECK(contains(message(gram, none), "'restarts'"));
+  const auto of_vectors = [](const torch::Tensor& vectors, const BalancedOptions& options) {
+    return test::message_of([&] { balanced_clusters_of_vectors(vectors, options); });
+  };
+  CHECK(contains(of_vectors(torch::ones({12, 3}), with(5)), "does not divide 12"));
+  CHECK(contains(of_vectors(torch::ones({12}), with(3)), "[12]"));
+  CHECK(contains(of_vectors(torch::Tensor(), with(3)), "nothing"));
+  CHECK(contains(of_vectors(torch::full({12, 3}, NAN), with(3)), "NaN or infinity"));
+  CHECK(contains(of_vectors(torch::ones({12, 3}), none), "'restarts'"));
 }

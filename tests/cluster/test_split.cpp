@@ -96,6 +96,26 @@ TEST_CASE(
   CHECK_FALSE(together(split_neurons(input, named("random"))));
 }
 
+TEST_CASE("split: by vectors as by pairs, where the groups are plain; neurons without activity included") {
+  auto input = make_input(24, 4);
+  const auto group = torch::arange(4).repeat({6});
+  const auto h = torch::eye(4).index_select(0, torch::arange(80) % 4).index_select(1, group) *
+                 (1 + torch::rand({80, 1}));
+  input.activity = h.t().contiguous();
+  input.coactivation = torch::Tensor();
+  for (const std::string name : {"coactivation", "mixed"}) {
+    INFO(name);
+    const auto groups = group.index_select(0, split_neurons(input, named(name)).permutation).view({4, 6});
+    CHECK(groups.eq(groups.select(1, 0).unsqueeze(1)).all().item<bool>());
+  }
+  input.activity[5].zero_();
+  input.weights.w1[3].zero_();
+  for (const std::string name : {"coactivation", "mixed", "shared_routed"})
+    CHECK(is_permutation(split_neurons(input, named(name)).permutation, 24));
+  input.activity = torch::ones({23, 80});
+  CHECK(contains(test::message_of([&] { split_neurons(input, named("mixed")); }), "'activity'"));
+}
+
 TEST_CASE("split: dead neurons and rows of zeros are clustered all the same") {
   auto input = make_input(24, 4);
   input.weights.w1[3].zero_();

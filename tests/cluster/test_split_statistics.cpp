@@ -30,6 +30,30 @@ TEST_CASE("split statistics: co-activation and rate over batches, one site apart
   CHECK_FALSE(input.importance.defined());
 }
 
+TEST_CASE("split statistics: many neurons are sketched: exactly for few rows, without bias for more") {
+  torch::manual_seed(4);
+  SplitStatistics statistics({.coactivation = true}, 100000, /*gram_items=*/4);
+  const auto h = torch::relu(torch::randn({900, 6}));
+  for (int64_t part = 0; part < 3; ++part) {
+    const auto rows = h.narrow(0, 300 * part, 300);
+    statistics.on_activation(kFirst, rows, rows, rows);
+  }
+  SplitInput input;
+  statistics.fill(input, 0);
+  CHECK_FALSE(input.coactivation.defined());
+  REQUIRE(input.activity.sizes() == torch::IntArrayRef({6, 900}));
+  CHECK(test::difference(input.activity.mm(input.activity.t()), h.t().mm(h), 1e-4, 1e-5) == "");
+
+  const auto more = torch::relu(torch::randn({20000, 6})) * torch::tensor({1, 2, 1, 2, 1, 2});
+  statistics.on_activation(kSecond, more, more, more);
+  statistics.fill(input, 1);
+  REQUIRE(input.activity.sizes() == torch::IntArrayRef({6, kActivityWidth}));
+  const auto about = input.activity.mm(input.activity.t()), exact = more.t().mm(more);
+  const auto scale = exact.diagonal().sqrt();
+  CHECK(((about - exact) / scale.unsqueeze(0) / scale.unsqueeze(1)).abs().max().item<double>() <
+        5 / std::sqrt(static_cast<double>(kActivityWidth)));
+}
+
 TEST_CASE("split statistics: stops at the number of tokens") {
   torch::manual_seed(2);
   SplitStatistics statistics({.coactivation = true}, 12);

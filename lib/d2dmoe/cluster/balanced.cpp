@@ -4,10 +4,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "d2dmoe/cluster/divisors.h"
 #include "d2dmoe/cluster/exchange.h"
+#include "d2dmoe/cluster/vector_exchange.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/random.h"
 
@@ -48,6 +50,15 @@ BalancedResult search(const float* gram, int64_t items, const BalancedOptions& o
   return result;
 }
 
+void check(int64_t items, const BalancedOptions& options) {
+  D2D_CHECK(items < std::numeric_limits<int32_t>::max(), "[balanced clusters]: {} items are too many", items);
+  check_divides("balanced clusters", "clusters", options.clusters, items);
+  D2D_CHECK_USAGE(options.restarts > 0, "[balanced clusters] 'restarts': got {}, must be positive",
+                  options.restarts);
+  D2D_CHECK_USAGE(options.max_sweeps >= 0, "[balanced clusters] 'max_sweeps': got {}, must be 0 or more",
+                  options.max_sweeps);
+}
+
 }  // namespace
 
 BalancedResult balanced_clusters(const torch::Tensor& gram, const BalancedOptions& options) {
@@ -55,13 +66,7 @@ BalancedResult balanced_clusters(const torch::Tensor& gram, const BalancedOption
             "[balanced clusters] 'gram': got {}, must be [items, items]",
             gram.defined() ? format("shape {}", gram.sizes().vec()) : "nothing");
   const int64_t items = gram.size(0), clusters = options.clusters;
-  D2D_CHECK(items < std::numeric_limits<int32_t>::max(), "[balanced clusters] 'gram': {} items are too many",
-            items);
-  check_divides("balanced clusters", "clusters", clusters, items);
-  D2D_CHECK_USAGE(options.restarts > 0, "[balanced clusters] 'restarts': got {}, must be positive",
-                  options.restarts);
-  D2D_CHECK_USAGE(options.max_sweeps >= 0, "[balanced clusters] 'max_sweeps': got {}, must be 0 or more",
-                  options.max_sweeps);
+  check(items, options);
   const torch::Tensor inner = gram.detach().to(at::kCPU, at::kFloat).contiguous();
   D2D_CHECK(inner.isfinite().all().item<bool>(),
             "[balanced clusters] 'gram': holds NaN or infinity. Hint: are the weights finite?");
@@ -76,6 +81,34 @@ BalancedResult balanced_clusters(const torch::Tensor& gram, const BalancedOption
   });
   return *std::min_element(results.begin(), results.end(),
                            [](const auto& a, const auto& b) { return a.objective < b.objective; });
+}
+
+BalancedResult balanced_clusters_of_vectors(const torch::Tensor& vectors, const BalancedOptions& options) {
+  D2D_CHECK(vectors.defined() && vectors.dim() == 2 && vectors.size(0) > 0,
+            "[balanced clusters] 'vectors': got {}, must be [items, dimension]",
+            vectors.defined() ? format("shape {}", vectors.sizes().vec()) : "nothing");
+  const int64_t items = vectors.size(0), clusters = options.clusters;
+  check(items, options);
+  const torch::Tensor rows = vectors.detach().to(at::kCPU, at::kFloat).contiguous();
+  D2D_CHECK(std::isfinite(rows.sum(at::kDouble).item<double>()),  // no copy of the items' size
+            "[balanced clusters] 'vectors': holds NaN or infinity. Hint: are the weights finite?");
+  BalancedResult best;
+  for (int64_t start = 0; start < options.restarts; ++start) {
+    VectorExchange exchange(
+        rows, clusters,
+        random_assignment(items, clusters,
+                          derive_seed(options.seed, "balanced clusters", static_cast<uint64_t>(start))));
+    BalancedResult result;
+    while (result.sweeps < options.max_sweeps) {
+      ++result.sweeps;
+      if (exchange.round() == 0) break;
+    }
+    result.objective = exchange.trace() - exchange.within() / static_cast<double>(items / clusters);
+    if (start > 0 && result.objective >= best.objective) continue;
+    result.assignment = numbered(exchange.assignment(), clusters);
+    best = std::move(result);
+  }
+  return best;
 }
 
 }  // namespace d2dmoe::cluster

@@ -18,4 +18,15 @@ torch::Tensor activation_cosines(const torch::Tensor& coactivation);
 /// @param mix  in [0, 1]
 torch::Tensor mixed_cosines(const torch::Tensor& rows, const torch::Tensor& coactivation, double mix);
 
+/// Vectors whose inner products are the cosines above: rows scaled to norm 1, rows of zeros left as they are.
+/// @param rows  [F, D]
+/// @return      [F, D] float32
+torch::Tensor unit_rows(const torch::Tensor& rows);
+
+/// Vectors for mixed_cosines without a matrix of neuron pairs. A neuron that was never active is compared by
+/// its weights alone, as there, but weighs (1 - mix).
+/// @param activity  [F, K] of SplitInput
+/// @return          [F, D + K] float32
+torch::Tensor mixed_vectors(const torch::Tensor& rows, const torch::Tensor& activity, double mix);
+
 }  // namespace d2dmoe::cluster

@@ -51,8 +51,11 @@ Split split_neurons(const SplitInput& input, const config::SplitOptions& options
             "[split] 'w1': must be [hidden, d_in]");
   const int64_t neurons = input.weights.hidden();
   check_divides("split", "experts", input.experts, neurons);
-  if (method.needs.coactivation)
+  if (method.needs.coactivation && input.activity.defined() && !input.coactivation.defined()) {
+    check_statistic(options.name, "activity", input.activity, {neurons, input.activity.size(-1)});
+  } else if (method.needs.coactivation) {
     check_statistic(options.name, "coactivation", input.coactivation, {neurons, neurons});
+  }
   if (method.needs.rate) check_statistic(options.name, "rate", input.rate, {neurons});
   if (method.needs.importance) check_statistic(options.name, "importance", input.importance, {neurons});
   return method.run(input, options);

@@ -14,8 +14,12 @@ namespace d2dmoe::cluster {
 struct SplitInput {
   kernels::MlpWeights weights;
   torch::Tensor
-      coactivation;    ///< [F, F] float32: sum over calibration rows of h h^T; undefined if not collected
-  torch::Tensor rate;  ///< [F] float32: share of calibration rows on which the neuron is active
+      coactivation;  ///< [F, F] float32: sum over calibration rows of h h^T; undefined if not collected
+  /// [F, K] float32, in place of coactivation where there are more than kGramItems neurons: the inner
+  /// products of its rows are about those of the neurons' activations (exactly, for up to K calibration
+  /// rows).
+  torch::Tensor activity;
+  torch::Tensor rate;        ///< [F] float32: share of calibration rows on which the neuron is active
   torch::Tensor importance;  ///< [F] float32: mean |a * dL/da|; undefined if not collected
   int64_t experts = 0;
   uint64_t seed = 0;

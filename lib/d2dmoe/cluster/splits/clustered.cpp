@@ -6,14 +6,19 @@
 
 namespace d2dmoe::cluster {
 
-Split clustered_split(const torch::Tensor& similarity, int64_t experts, uint64_t seed,
+bool by_pairs(const SplitInput& input) {
+  return input.coactivation.defined();
+}
+
+Split clustered_split(const torch::Tensor& similarity, bool pairs, int64_t experts, uint64_t seed,
                       const config::SplitOptions& options) {
   BalancedOptions balanced;
   balanced.clusters = experts;
   balanced.seed = seed;
   balanced.restarts = options.restarts;
   balanced.max_sweeps = options.max_sweeps;
-  const BalancedResult result = balanced_clusters(similarity, balanced);
+  const BalancedResult result =
+      pairs ? balanced_clusters(similarity, balanced) : balanced_clusters_of_vectors(similarity, balanced);
   Split split;
   split.permutation =
       at::tensor(result.assignment, at::kLong).argsort(/*stable=*/true, /*dim=*/0, /*descending=*/false);
@@ -24,16 +29,22 @@ Split clustered_split(const torch::Tensor& similarity, int64_t experts, uint64_t
 
 // w1 of a gated site is its gate: what becomes sparse decides which neurons belong together.
 Split weights_split(const SplitInput& input, const config::SplitOptions& options) {
-  return clustered_split(row_cosines(input.weights.w1), input.experts, input.seed, options);
+  const bool pairs = input.weights.hidden() <= kGramItems;
+  return clustered_split(pairs ? row_cosines(input.weights.w1) : unit_rows(input.weights.w1), pairs,
+                         input.experts, input.seed, options);
 }
 
 Split coactivation_split(const SplitInput& input, const config::SplitOptions& options) {
-  return clustered_split(activation_cosines(input.coactivation), input.experts, input.seed, options);
+  const bool pairs = by_pairs(input);
+  return clustered_split(pairs ? activation_cosines(input.coactivation) : unit_rows(input.activity), pairs,
+                         input.experts, input.seed, options);
 }
 
 Split mixed_split(const SplitInput& input, const config::SplitOptions& options) {
-  return clustered_split(mixed_cosines(input.weights.w1, input.coactivation, options.mix), input.experts,
-                         input.seed, options);
+  const bool pairs = by_pairs(input);
+  return clustered_split(pairs ? mixed_cosines(input.weights.w1, input.coactivation, options.mix)
+                               : mixed_vectors(input.weights.w1, input.activity, options.mix),
+                         pairs, input.experts, input.seed, options);
 }
 
 }  // namespace d2dmoe::cluster

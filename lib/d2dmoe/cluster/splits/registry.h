@@ -23,8 +23,11 @@ Split mixed_split(const SplitInput& input, const config::SplitOptions& options);
 Split importance_split(const SplitInput& input, const config::SplitOptions& options);
 Split shared_routed_split(const SplitInput& input, const config::SplitOptions& options);
 
-/// Balanced clusters of the neurons by a similarity [F, F], as a split into `experts`.
-Split clustered_split(const torch::Tensor& similarity, int64_t experts, uint64_t seed,
+/// Whether the activations of a site's neurons were collected pair by pair ([F, F]) or as vectors.
+bool by_pairs(const SplitInput& input);
+/// Balanced clusters of the neurons as a split into `experts`.
+/// @param similarity  [F, F]; by vectors: [F, M], whose inner products are the similarities
+Split clustered_split(const torch::Tensor& similarity, bool pairs, int64_t experts, uint64_t seed,
                       const config::SplitOptions& options);
 
 }  // namespace d2dmoe::cluster

@@ -18,10 +18,14 @@ Split shared_routed_split(const SplitInput& input, const config::SplitOptions& o
   const torch::Tensor always = by_rate.narrow(0, 0, shared * size);
   const torch::Tensor rest = std::get<0>(by_rate.narrow(0, shared * size, (experts - shared) * size).sort());
 
+  const torch::Tensor w1 = input.weights.w1.to(at::kCPU);
+  const bool pairs = by_pairs(input);
   const torch::Tensor similarity =
-      mixed_cosines(input.weights.w1.to(at::kCPU), input.coactivation.to(at::kCPU), options.mix);
-  Split split = clustered_split(similarity.index_select(0, rest).index_select(1, rest), experts - shared,
-                                input.seed, options);
+      pairs ? mixed_cosines(w1, input.coactivation.to(at::kCPU), options.mix)
+                  .index_select(0, rest)
+                  .index_select(1, rest)
+            : mixed_vectors(w1, input.activity.to(at::kCPU), options.mix).index_select(0, rest);
+  Split split = clustered_split(similarity, pairs, experts - shared, input.seed, options);
   split.permutation = at::cat({always, rest.index_select(0, split.permutation)});
   split.experts = experts;
   split.shared = shared;
