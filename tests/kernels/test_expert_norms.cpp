@@ -32,6 +32,25 @@ TEST_CASE("expert_norms: the norm of each expert's own output") {
   }
 }
 
+TEST_CASE(
+    "expert_norms: few nonzeros (the skipping loop) or many (the batched product), float32 or bfloat16") {
+  torch::manual_seed(21);
+  for (const double zeros : {0.0, 0.5, 0.7, 0.95, 1.0})
+    for (const auto dtype : {torch::kFloat32, torch::kBFloat16})
+      for (const MlpCase& c :
+           {MlpCase{.rows = 70, .size = 24, .experts = 5}, MlpCase{.rows = 3, .size = 7, .experts = 3}}) {
+        INFO(c.text() << ", zeros " << zeros);
+        const auto w = test::random_weights(c);
+        const auto values = torch::randn({c.rows, c.size * c.experts});
+        const auto h = (values * torch::rand_like(values).ge(zeros)).to(dtype);
+        const auto norms = expert_norms(h, expert_grams(w, c.experts));
+        CHECK(norms.scalar_type() == torch::kFloat32);
+        const auto wide = h.to(torch::kFloat64).view({c.rows, c.experts, c.size}).transpose(0, 1);
+        const auto own = wide.bmm(w.w2t.to(torch::kFloat64).view({c.experts, c.size, -1}));
+        CHECK(test::difference(norms, own.norm(2, 2).t().to(torch::kFloat32), 1e-4, 1e-4) == "");
+      }
+}
+
 TEST_CASE("expert_norms: an expert without activity has norm exactly 0, and none is NaN") {
   torch::manual_seed(19);
   const MlpCase c{.size = 24, .experts = 2, .d_out = 3};  // rank 3 of 24: squares may round below 0

@@ -1,3 +1,5 @@
+#include <fstream>
+
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/moe/router_data.h"
@@ -67,6 +69,30 @@ TEST_CASE("router data: the same seed gives the same rows, in memory or in a fil
       other.train.rows() == in_file.train.rows() &&
       torch::equal(sorted_rows(other.train.inputs(0)), sorted_rows(in_file.train.inputs(0)));
   CHECK_FALSE(same_rows);
+}
+
+TEST_CASE("token store: pages of a file are let go, and what they held stays") {
+  const TempDir dir;
+  const auto resident = [] {  // MiB of this process that belong to files
+    std::ifstream in("/proc/self/status");
+    for (std::string line; std::getline(in, line);)
+      if (line.starts_with("RssFile:")) return std::stod(line.substr(8)) / 1024;
+    return -1.0;
+  };
+  const moe::TokenStore store(1 << 15, {{384, 64}}, 0, dir.path());  // 24 + 8 MiB
+  REQUIRE_FALSE(store.in_memory());
+  const double before = resident();
+  store.inputs(0).fill_(3);
+  store.targets(0).fill_(4);
+  CHECK(resident() - before > 30);
+  store.release_pages();
+  CHECK(resident() - before < 2);
+  CHECK(store.inputs(0).eq(3).all().item<bool>());
+  CHECK(store.targets(0).eq(4).all().item<bool>());
+  const moe::TokenStore small(4, {{3, 2}}, int64_t{1} << 20, dir.path());
+  small.inputs(0).fill_(3);
+  small.release_pages();
+  CHECK(small.inputs(0).eq(3).all().item<bool>());
 }
 
 TEST_CASE("router data: limits, stops, no room") {

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <optional>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/progress.h"
@@ -69,17 +69,32 @@ std::vector<std::vector<int64_t>> batches_of(const data::Dataset& dataset, std::
   return shuffled;
 }
 
-/// Place in the store of the n-th row that comes: a permutation of 0 … rows-1.
-std::vector<int64_t> shuffled_places(int64_t rows, uint64_t seed) {
-  std::vector<int64_t> places;
-  places.reserve(static_cast<size_t>(rows));
-  for (int64_t begin = 0; begin < rows; begin += kShuffleRows) {
-    const int64_t count = std::min(kShuffleRows, rows - begin);
-    const auto order = Rng(derive_seed(seed, "router rows", static_cast<uint64_t>(begin))).permutation(count);
-    for (const int64_t i : order) places.push_back(begin + i);
+/// Places in the store of the rows that come, a permutation of 0 … rows-1, made stretch by stretch.
+class Places {
+ public:
+  /// @param seed  nullopt = as they come
+  Places(int64_t rows, std::optional<uint64_t> seed) : rows_(rows), seed_(seed) {}
+  std::vector<int64_t> take(int64_t count) {
+    std::vector<int64_t> places;
+    for (; count > 0; --count, ++next_) {
+      if (!seed_) {
+        places.push_back(next_);
+        continue;
+      }
+      const int64_t begin = next_ / kShuffleRows * kShuffleRows;
+      if (next_ == begin)
+        order_ = Rng(derive_seed(*seed_, "router rows", static_cast<uint64_t>(begin)))
+                     .permutation(std::min(kShuffleRows, rows_ - begin));
+      places.push_back(begin + order_[static_cast<size_t>(next_ - begin)]);
+    }
+    return places;
   }
-  return places;
-}
+
+ private:
+  int64_t rows_, next_ = 0;
+  std::optional<uint64_t> seed_;
+  std::vector<int64_t> order_;
+};
 
 /// Writes what the sites report into a store.
 class Collector : public nn::Observer {
@@ -126,10 +141,10 @@ class Collector : public nn::Observer {
 };
 
 void fill(TokenStore& store, models::Model& model, Collector& collector, const data::Dataset& dataset,
-          const std::vector<std::vector<int64_t>>& batches, const std::vector<int64_t>& places,
-          torch::Device device, Progress& progress) {
+          const std::vector<std::vector<int64_t>>& batches, Places places, torch::Device device,
+          Progress& progress) {
   const Selection all{"all", 0, 0};
-  auto next = places.begin();
+  int64_t since_release = 0;
   data::BatchLoader loader(dataset, batches, {.threads = dataset.loader_threads()});
   while (const auto loaded = loader.next()) {
     if (stop_requested())
@@ -140,9 +155,13 @@ void fill(TokenStore& store, models::Model& model, Collector& collector, const d
     nn::ForwardContext ctx(batch);
     ctx.selection = &all;
     ctx.observers.push_back(&collector);
-    collector.start(store, {next, next + batch.tokens()});
-    next += batch.tokens();
+    collector.start(store, places.take(batch.tokens()));
     models::run_layers(model, batch, ctx);
+    since_release += batch.tokens();
+    if (since_release >= kShuffleRows) {
+      store.release_pages();
+      since_release = 0;
+    }
     progress.advance(batch.tokens());
   }
 }
@@ -169,12 +188,12 @@ RouterData collect_router_data(models::Model& model, const std::vector<nn::Site*
   Progress progress("hidden states", train_rows + validation_rows, "tokens");
   fill(data.train, model, collector, dataset,
        batches_of(dataset, sentences.train, derive_seed(options.seed, "router batches")),
-       shuffled_places(train_rows, options.seed), options.device, progress);
-  std::vector<int64_t> in_order(static_cast<size_t>(validation_rows));
-  std::iota(in_order.begin(), in_order.end(), int64_t{0});
+       Places(train_rows, options.seed), options.device, progress);
   fill(data.validation, model, collector, dataset,
-       batches_of(dataset, sentences.validation, derive_seed(options.seed, "router batches", 1)), in_order,
-       options.device, progress);
+       batches_of(dataset, sentences.validation, derive_seed(options.seed, "router batches", 1)),
+       Places(validation_rows, std::nullopt), options.device, progress);
+  data.train.release_pages();
+  data.validation.release_pages();
   return data;
 }
 

@@ -23,6 +23,7 @@ constexpr int64_t kLogEvery = 20;  // steps between events
 // A step's rows are random slices of so many: rows within a slice stay together (they are in random order
 // already), so that reading them is a copy and not a gather.
 constexpr int64_t kSliceRows = 512;
+constexpr int64_t kReleaseEvery = 64;  // steps between letting go of pages of a store in a file
 constexpr int64_t kMeanNormRows = 32768;
 
 /// Share of the first learning rate that is in force at `progress` in [0, 1).
@@ -156,6 +157,7 @@ class Training {
       }
     });
     ++step_;
+    if (step_ % kReleaseEvery == 0) job_.data.train.release_pages();
     for (const auto& site : sites_) {
       D2D_CHECK(std::isfinite(site.loss),
                 "[routers] '{}': the loss became {} at step {}. Hint: a smaller convert.router.lr than {}",
@@ -250,6 +252,7 @@ class Training {
       } else if (++site.without_gain >= job_.options.patience && job_.options.patience > 0) {
         site.stopped = true;
       }
+      job_.data.validation.release_pages();
       list.push_back({{"site", site.name}, {"loss", loss}, {"mse", error}, {"mse_mean", site.mse_of_mean}});
     }
     job_.run.append_metrics(

@@ -79,6 +79,10 @@ TokenStore::TokenStore(int64_t rows, const std::vector<Columns>& sites, int64_t 
   }
 }
 
+void TokenStore::release_pages() const {
+  if (file_ != nullptr) ::madvise(file_->start, file_->size, MADV_DONTNEED);
+}
+
 void scatter_rows(const torch::Tensor& destination, const std::vector<int64_t>& at,
                   const torch::Tensor& source) {
   const auto rows = source.detach().to(torch::kCPU, destination.scalar_type()).contiguous();

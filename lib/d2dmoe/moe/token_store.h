@@ -30,6 +30,11 @@ class TokenStore {
   const torch::Tensor& inputs(size_t site) const { return inputs_[site]; }    ///< [rows, D] bfloat16, cpu
   const torch::Tensor& targets(size_t site) const { return targets_[site]; }  ///< [rows, E] float32, cpu
 
+  /// Lets go of the pages of the file that were looked at: they stay in the system's cache while there is
+  /// room, and the process holds no more than what it touched since the last call. Nothing where rows are in
+  /// memory.
+  void release_pages() const;
+
   /// Bytes that a store of this shape takes.
   static int64_t bytes(int64_t rows, const std::vector<Columns>& sites);
   /// 4 GiB, or half of the machine's memory where that is less.
