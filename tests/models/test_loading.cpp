@@ -1,6 +1,7 @@
 // Each way in which a model folder can be wrong, and what is forgiven.
 #include <fstream>
 
+#include "d2dmoe/models/copy_weights.h"
 #include "model_support.h"
 
 using namespace d2dmoe;
@@ -233,4 +234,24 @@ TEST_CASE("loading: labels come from the options, else from config.json") {
   CHECK(folder.load(regression)->config().at("problem_type") == "regression");
   regression.num_labels = 2;
   CHECK(contains(folder.error(regression), "regression"));
+}
+
+TEST_CASE("loading: transposed copies, of blocks and less, with any change of dtype, whole or a part") {
+  torch::manual_seed(1);
+  const torch::ScalarType types[] = {torch::kFloat32, torch::kBFloat16, torch::kFloat16, torch::kFloat64};
+  for (const auto& [rows, columns] :
+       std::vector<std::pair<int64_t, int64_t>>{{0, 3}, {1, 1}, {64, 64}, {65, 3}, {3, 65}, {200, 131}})
+    for (const auto from : types)
+      for (const auto to : types) {
+        const auto stored = torch::randn({columns, rows}).to(from);
+        auto target = torch::full({rows, columns}, 7, to);
+        models::copy_transposed(target, stored);
+        CHECK(torch::equal(target, stored.t().to(to)));
+      }
+  const auto stored = torch::randn({70, 90});
+  auto part = torch::empty({20, 70});
+  models::copy_transposed(part, stored, 65);
+  CHECK(torch::equal(part, stored.narrow(1, 65, 20).t()));
+  CHECK(contains(message_of([&] { models::copy_transposed(part, stored, 71); }), "from column 71"));
+  CHECK(contains(message_of([&] { models::copy_transposed(part, stored.to(torch::kLong), 0); }), "Long"));
 }

@@ -34,6 +34,8 @@ class HfFolder {
   std::vector<int64_t> shape(const std::string& name);
   /// As in the file: "F32", "BF16", "I32", …
   std::string dtype(const std::string& name);
+  /// Where the tensor begins in its file.
+  uint64_t place(const std::string& name) { return file_of(name).entries().at(name).begin; }
   torch::Tensor tensor(const std::string& name);
   /// Name of the file that holds the tensor. @throws Error  no such tensor
   const std::string& file_name(const std::string& name) const;

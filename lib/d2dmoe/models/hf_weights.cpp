@@ -2,12 +2,14 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <algorithm>
 #include <set>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/models/attention_sites.h"
+#include "d2dmoe/models/copy_weights.h"
 #include "d2dmoe/models/family.h"
 
 namespace d2dmoe::models {
@@ -46,6 +48,7 @@ class Checkpoint {
   std::string where() const { return folder_.dir().string(); }
   std::vector<int64_t> shape(const std::string& name) { return folder_.shape(name); }
   const std::string& file_name(const std::string& name) const { return folder_.file_name(name); }
+  uint64_t place(const std::string& name) { return folder_.place(name); }
   void close() { folder_.close(); }
 
   void check_shape(const std::string& name, const HfTensor& tensor) {
@@ -61,14 +64,17 @@ class Checkpoint {
   void copy(const std::string& name, HfTensor& tensor, std::optional<torch::ScalarType> dtype) {
     check_shape(name, tensor);
     const auto stored = read(name);
-    const auto ours = tensor.transposed ? stored.t() : stored;
     const auto as_stored = stored.scalar_type() == torch::kFloat64 ? torch::kFloat32 : stored.scalar_type();
     int64_t row = 0;
     for (auto& [our_name, parameter] : tensor.parts) {
       // A parameter without values has taken no memory yet: only what is copied does.
       if (const auto want = dtype.value_or(as_stored); parameter.scalar_type() != want)
         parameter.set_data(torch::empty(parameter.sizes(), want));
-      parameter.copy_(ours.narrow(0, row, parameter.size(0)));
+      if (tensor.transposed && parameter.is_contiguous() && parameter.is_cpu() && stored.is_contiguous()) {
+        copy_transposed(parameter, stored, row);
+      } else {
+        parameter.copy_((tensor.transposed ? stored.t() : stored).narrow(0, row, parameter.size(0)));
+      }
       row += parameter.size(0);
     }
     folder_.release(name);
@@ -192,6 +198,10 @@ void load_weights(Model& model, const io::HfFolder& folder, const LoadOptions& o
     by_file[checkpoint.file_name(name)].emplace_back(name, &tensor);
   }
   for (auto& [file, entries] : by_file) {
+    // In the file's order: a disk reads ahead.
+    std::sort(entries.begin(), entries.end(), [&](const auto& a, const auto& b) {
+      return checkpoint.place(a.first) < checkpoint.place(b.first);
+    });
     for (auto& [name, tensor] : entries) checkpoint.copy(name, *tensor, options.dtype);
     checkpoint.close();
   }

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <future>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/atomic_file.h"
@@ -141,11 +142,13 @@ bool is_converted(const fs::path& dir) {
 }
 
 std::shared_ptr<models::Model> load_any(const io::HfFolder& folder, const models::LoadOptions& options) {
-  auto model = models::load_model(folder, options);
-  if (!is_converted(folder.dir())) return model;
+  if (!is_converted(folder.dir())) return models::load_model(folder, options);
   const fs::path file = folder.dir() / kRecordFile;
+  // Hashing takes about as long as copying the weights: both at once, and the file is read once.
+  auto hashing = std::async(std::launch::async, [folder] { return folder.weights_hash(); });
+  auto model = models::load_model(folder, options);
   const auto record = read_conversion_record(file);
-  const std::string hash = folder.weights_hash();
+  const std::string hash = hashing.get();
   D2D_CHECK(hash == record.weights_sha256,
             "[converted folder] '{}': the weights have SHA-256 {}, d2dmoe.json was written for {}. Hint: the "
             "weights were changed after the conversion; convert them again",

@@ -50,25 +50,27 @@ Json inspect(const fs::path& dir) {
   options.fresh_head = true;  // a folder without a head can be looked at
   auto model = moe::load_any(folder, options);
 
-  Json facts = {{"folder", dir.string()},
-                {"family", model->family()},
-                {"architectures", folder.config().value("architectures", Json::array())},
-                {"converted", converted},
-                {"parameters", stored_parameters(folder)},
-                {"max_length", model->max_length()},
-                {"task", model->language_model()    ? "language model"
-                         : model->num_labels() == 1 ? "regression"
-                                                    : "classification"},
-                {"labels", model->language_model() ? std::vector<std::string>() : model->label_names()},
-                {"weights_sha256", folder.weights_hash()},
-                {"files", Json::array()},
-                {"sites", Json::array()}};
+  const Json record = converted ? io::read_json_file(dir / "d2dmoe.json") : Json();
+  Json facts = {
+      {"folder", dir.string()},
+      {"family", model->family()},
+      {"architectures", folder.config().value("architectures", Json::array())},
+      {"converted", converted},
+      {"parameters", stored_parameters(folder)},
+      {"max_length", model->max_length()},
+      {"task", model->language_model()    ? "language model"
+               : model->num_labels() == 1 ? "regression"
+                                          : "classification"},
+      {"labels", model->language_model() ? std::vector<std::string>() : model->label_names()},
+      {"weights_sha256", converted ? record.at("weights_sha256").get<std::string>()  // load_any compared it
+                                   : folder.weights_hash()},
+      {"files", Json::array()},
+      {"sites", Json::array()}};
   for (const auto& file : folder.weight_files()) {
     facts["files"].push_back({{"file", file.filename().string()}, {"bytes", fs::file_size(file)}});
   }
   if (converted) {
-    const Json d2dmoe = io::read_json_file(dir / "d2dmoe.json");
-    facts["parent"] = d2dmoe.value("parent", Json::object());
+    facts["parent"] = record.value("parent", Json::object());
     facts["parent_matches"] = parent_state(facts["parent"]);
   }
   if (const auto image = model->image_geometry()) {
