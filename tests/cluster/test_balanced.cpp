@@ -167,7 +167,9 @@ TEST_CASE("balanced by vectors: well below k-means-constrained, near exchange se
     const std::string suffix = format("_{}", clusters);
     for (uint64_t seed = 0; seed < 5; ++seed) {
       INFO(clusters << " clusters, seed " << seed);
-      const auto result = balanced_clusters_of_vectors(rows, with(clusters, seed));
+      auto options = with(clusters, seed);
+      options.restarts = kStarts;  // as many starts as the search by pairs takes for one
+      const auto result = balanced_clusters_of_vectors(rows, options);
       CHECK(is_balanced(result, 384, clusters));
       CHECK(std::abs(result.objective - inertia(rows, result.assignment, clusters)) < 1e-2);
       CHECK(result.objective <= 1.005 * number("exchange_median" + suffix));
