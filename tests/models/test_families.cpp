@@ -158,3 +158,28 @@ TEST_CASE("models: a fresh model is decided by its seed") {
   options.seed = 2;
   CHECK_FALSE(torch::equal(first, weight()));
 }
+
+TEST_CASE("models: unwatched, the last layer computes first tokens alone, with the same logits and gradients") {
+  struct Nothing : nn::Observer {};
+  for (const auto& name : kFamilies) {
+    INFO(name);
+    torch::manual_seed(12);
+    auto model = load_golden_model(name);
+    const auto batch = random_batch({5, 17, 1, 5, 2});
+    const auto outcome = [&](const std::vector<nn::Observer*>& observers) {
+      nn::ForwardContext ctx(batch);
+      ctx.observers = observers;
+      const auto logits = model->forward(batch, ctx);
+      model->zero_grad();
+      logits.square().sum().backward();
+      std::vector<torch::Tensor> values = {logits.detach()};
+      for (const auto& parameter : model->parameters()) values.push_back(parameter.grad().clone());
+      return values;
+    };
+    Nothing watcher;
+    const auto alone = outcome({}), watched = outcome({&watcher});
+    REQUIRE(alone.size() == watched.size());
+    for (size_t i = 0; i < alone.size(); ++i)
+      CHECK(difference(alone[i], watched[i], 1e-5 * (1 + watched[i].abs().max().item<double>())) == "");
+  }
+}

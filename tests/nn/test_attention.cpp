@@ -93,6 +93,61 @@ TEST_CASE("attention: the way with dropout computes the same function") {
   }
 }
 
+TEST_CASE("attention: only the first tokens ask, as among all") {
+  for (const auto type : {torch::kFloat32, torch::kFloat64}) {  // the packed way, PyTorch's way
+    for (const auto& lengths : std::vector<std::vector<int64_t>>{{6, 4, 1}, {5, 5}, {1}, {40}}) {
+      const SequenceLayout layout(lengths);
+      torch::manual_seed(3);
+      const auto make = [&] { return torch::randn({layout.tokens(), 12}, type).requires_grad_(); };
+      const auto q = make(), k = make(), v = make();
+      const auto rows = layout.first_rows();
+      const auto got = nn::attend(q.index_select(0, rows), k, v, layout, 3, 0);
+      const auto want = nn::attend(q, k, v, layout, 3, 0).index_select(0, rows);
+      CHECK(difference(got, want, 1e-6) == "");
+      const auto upstream = torch::randn_like(want);
+      const auto got_grads = torch::autograd::grad({got}, {q, k, v}, {upstream});
+      const auto want_grads = torch::autograd::grad({want}, {q, k, v}, {upstream});
+      for (size_t i = 0; i < 3; ++i) CHECK(difference(got_grads[i], want_grads[i], 1e-6) == "");
+    }
+  }
+}
+
+TEST_CASE("attention: bfloat16 and sequences beyond the packed way's reach") {
+  torch::manual_seed(4);
+  const SequenceLayout layout({3, 9, 1});
+  const auto x = torch::randn({13, 64});
+  const auto low = x.to(torch::kBFloat16);
+  const auto y = nn::attend(low, low, low, layout, 2, 0);
+  CHECK(y.scalar_type() == torch::kBFloat16);
+  const auto wide = low.to(torch::kFloat32);
+  CHECK(difference(y.to(torch::kFloat32), nn::attend(wide, wide, wide, layout, 2, 0), 2e-2) == "");
+  const SequenceLayout far({600, 5});
+  const auto z = torch::randn({605, 16});
+  CHECK(difference(nn::attend(z, z, z, far, 2, 0), plain_attention(z, z, z, {600, 5}, 2), 1e-5) == "");
+}
+
+// With the identity as values the output is the kept weights themselves: what was dropped can be read off.
+TEST_CASE("attention: gradients through dropped weights equal PyTorch's on the same weights") {
+  const int64_t tokens = 21, dim = 32;
+  const SequenceLayout layout({tokens});
+  torch::manual_seed(5);
+  const auto make = [&] { return torch::randn({tokens, dim}).requires_grad_(); };
+  const auto q = make(), k = make(), v = make(), upstream = torch::randn({tokens, dim});
+  const auto draw = [&](const torch::Tensor& values) {
+    torch::manual_seed(9);
+    return nn::attend(q, k, values, layout, 1, 0.3);
+  };
+  const auto weights = torch::softmax(q.matmul(k.t()) / std::sqrt(static_cast<double>(dim)), 1);
+  const auto kept = draw(torch::eye(tokens, dim)).detach().narrow(1, 0, tokens) / weights.detach();
+  CHECK(kept.lt(0.01).to(torch::kFloat32).mean().item<double>() == Approx(0.3).margin(0.06));
+  const auto mask = kept.gt(0.5).to(torch::kFloat32) / 0.7;
+  const auto got = draw(v), want = (weights * mask).matmul(v);
+  CHECK(difference(got, want, 1e-4) == "");
+  const auto got_grads = torch::autograd::grad({got}, {q, k, v}, {upstream});
+  const auto want_grads = torch::autograd::grad({want}, {q, k, v}, {upstream});
+  for (size_t i = 0; i < 3; ++i) CHECK(difference(got_grads[i], want_grads[i], 2e-4) == "");
+}
+
 TEST_CASE("attention: heads must divide the width") {
   const auto message = message_of([] { nn::SelfAttention(24, 5, 0); });
   CHECK(contains(message, "got 5"));

@@ -27,9 +27,11 @@ EncoderLayer::EncoderLayer(const EncoderSpec& spec, int64_t index)
   ffn_norm_ = register_module("ffn_norm", std::make_shared<nn::LayerNorm>(spec.dim, spec.layer_norm_eps));
 }
 
-torch::Tensor EncoderLayer::forward(const torch::Tensor& x, nn::ForwardContext& ctx) {
-  const auto attended = nn::dropout(attention_->forward(x, ctx), projection_dropout_, is_training());
-  const auto y = attention_norm_->forward(x + attended);
+torch::Tensor EncoderLayer::forward(const torch::Tensor& x, nn::ForwardContext& ctx, bool first_only) {
+  const auto attended =
+      nn::dropout(attention_->forward(x, ctx, first_only), projection_dropout_, is_training());
+  const auto residual = first_only ? x.index_select(0, ctx.layout.first_rows()) : x;
+  const auto y = attention_norm_->forward(residual + attended);
   return ffn_norm_->forward(y + nn::dropout(ffn_->forward(y, ctx), hidden_dropout_, is_training()));
 }
 
@@ -73,8 +75,10 @@ torch::Tensor EncoderClassifier::embed(const data::Batch& batch) const {
 torch::Tensor EncoderClassifier::forward(const data::Batch& batch, nn::ForwardContext& ctx) {
   check(batch, ctx.layout);
   auto x = embed(batch);
-  for (const auto& layer : layers_) x = layer->forward(x, ctx);
-  const auto first = x.index_select(0, ctx.layout.first_rows());  // [B, D]
+  // The head sees the first tokens alone. Where nobody watches the sites, the last layer computes no others.
+  const bool first_only = ctx.observers.empty();
+  for (const auto& layer : layers_) x = layer->forward(x, ctx, first_only && layer == layers_.back());
+  const auto first = first_only ? x : x.index_select(0, ctx.layout.first_rows());  // [B, D]
   const auto pooled =
       kernels::activate(head_dense_->forward(nn::dropout(first, spec_.head_input_dropout, is_training())),
                         spec_.head_activation);

@@ -15,8 +15,10 @@ namespace d2dmoe::models {
 class EncoderLayer : public torch::nn::Module {
  public:
   EncoderLayer(const EncoderSpec& spec, int64_t index);
-  /// @param x  [N, D]
-  torch::Tensor forward(const torch::Tensor& x, nn::ForwardContext& ctx);
+  /// @param x           [N, D]
+  /// @param first_only  compute only each sequence's first token
+  /// @return            [N, D]; first_only: [B, D]
+  torch::Tensor forward(const torch::Tensor& x, nn::ForwardContext& ctx, bool first_only = false);
   std::vector<nn::Site*> sites() { return nn::block_sites(projections(), *ffn_); }
   nn::Projections projections() const { return attention_->projections(); }
 

@@ -8,6 +8,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/nn/dropout.h"
+#include "d2dmoe/nn/packed_attention.h"
 
 namespace d2dmoe::nn {
 namespace {
@@ -65,17 +66,27 @@ torch::Tensor unpad_rows(const torch::Tensor& x, const SequenceLayout& layout) {
 
 torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                      const SequenceLayout& layout, int64_t heads, double dropout) {
-  const auto split_heads = [&](const torch::Tensor& x) {  // [N, D] -> [B, H, T, D/H]
-    return pad_rows(x, layout)
-        .view({layout.size(), layout.longest(), heads, x.size(1) / heads})
-        .transpose(1, 2);
+  const bool first_only = q.size(0) != layout.tokens();
+  const std::vector<int64_t> one_each(first_only ? static_cast<size_t>(layout.size()) : 0, 1);
+  if (packed_attention_fits(q, k, v, layout.longest())) {
+    return packed_attention(q, k, v,
+                            {.queries = first_only ? one_each : layout.lengths(),
+                             .keys = layout.lengths(),
+                             .heads = heads,
+                             .dropout = dropout,
+                             .seed = dropout > 0 ? draw_dropout_seed() : 0});
+  }
+  const auto by_head = [&](const torch::Tensor& x) {  // [B * T, D] -> [B, H, T, D/H]
+    return x.view({layout.size(), -1, heads, x.size(1) / heads}).transpose(1, 2);
   };
+  const auto split_heads = [&](const torch::Tensor& x) { return by_head(pad_rows(x, layout)); };
   const auto mask = layout.even() ? std::optional<torch::Tensor>() : layout.key_mask();
-  const auto query = split_heads(q), key = split_heads(k), value = split_heads(v);
+  const auto query = first_only ? by_head(q) : split_heads(q), key = split_heads(k), value = split_heads(v);
   const auto mixed = dropout > 0 && q.is_cpu()
                          ? attend_with_dropout(query, key, value, mask, dropout)
                          : at::scaled_dot_product_attention(query, key, value, mask, dropout);
-  return unpad_rows(mixed.transpose(1, 2).reshape({layout.size() * layout.longest(), v.size(1)}), layout);
+  const auto rows = mixed.transpose(1, 2).reshape({-1, v.size(1)});
+  return first_only ? rows : unpad_rows(rows, layout);
 }
 
 SelfAttention::SelfAttention(int64_t dim, int64_t heads, double dropout, bool qkv_bias, int64_t layer)
@@ -91,8 +102,9 @@ SelfAttention::SelfAttention(int64_t dim, int64_t heads, double dropout, bool qk
   o_ = projection(SiteKind::attention_o, true);
 }
 
-torch::Tensor SelfAttention::forward(const torch::Tensor& x, ForwardContext& ctx) const {
-  const auto q = q_->forward(x, ctx), k = k_->forward(x, ctx), v = v_->forward(x, ctx);
+torch::Tensor SelfAttention::forward(const torch::Tensor& x, ForwardContext& ctx, bool first_only) const {
+  const auto from = first_only ? x.index_select(0, ctx.layout.first_rows()) : x;
+  const auto q = q_->forward(from, ctx), k = k_->forward(x, ctx), v = v_->forward(x, ctx);
   return o_->forward(attend(q, k, v, ctx.layout, heads_, is_training() ? dropout_ : 0), ctx);
 }
 

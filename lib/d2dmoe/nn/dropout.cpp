@@ -7,7 +7,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
+
+#include "d2dmoe/nn/random_bits.h"
+#include "d2dmoe/nn/simd.h"
 
 namespace d2dmoe::nn {
 namespace {
@@ -15,26 +18,56 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kLanes = 4;  // elements decided by one random number of 64 bits
-constexpr uint32_t kLaneRange = 1 << 16;
+// Elements decided together: their random bits stay in the first cache.
+constexpr int64_t kChunk = 1024;
 
-// SplitMix64 of a counter: any element's bits can be computed by any thread.
-uint64_t random_bits(uint64_t seed, int64_t block) {
-  uint64_t z = seed + (static_cast<uint64_t>(block) + 1) * 0x9e3779b97f4a7c15;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
+// out[i] = x[i] times its factor, for the elements from `first` (a multiple of kRandomLanes) on.
+template <class T>
+[[gnu::always_inline]] inline void drop_chunk(const T* x, T* out, int64_t first, int64_t size, uint64_t seed,
+                                              uint32_t threshold, float scale) {
+  uint64_t bits[kChunk / kRandomLanes];
+  const int64_t blocks = (size + kRandomLanes - 1) / kRandomLanes;
+  for (int64_t i = 0; i < blocks; ++i)
+    bits[i] = random_bits(seed, static_cast<uint64_t>(first / kRandomLanes + i));
+  uint16_t lanes[kChunk];
+  for (int64_t i = 0; i < blocks; ++i)
+    for (int64_t lane = 0; lane < kRandomLanes; ++lane)
+      lanes[i * kRandomLanes + lane] = static_cast<uint16_t>(bits[i] >> (16 * lane));
+  for (int64_t i = 0; i < size; ++i)
+    out[i] = static_cast<T>(static_cast<float>(x[i]) * (lanes[i] >= threshold ? scale : 0.0f));
+}
+
+D2D_CLONES void drop_some(const float* x, float* out, int64_t first, int64_t size, uint64_t seed,
+                          uint32_t threshold, float scale) {
+  drop_chunk(x, out, first, size, seed, threshold, scale);
+}
+
+// Round to nearest even, as the conversion of c10::BFloat16 does, in a form that becomes vector instructions.
+D2D_CLONES void drop_some(const c10::BFloat16* x, c10::BFloat16* out, int64_t first, int64_t size,
+                          uint64_t seed, uint32_t threshold, float scale) {
+  float wide[kChunk];
+  for (int64_t i = 0; i < size; ++i) wide[i] = std::bit_cast<float>(static_cast<uint32_t>(x[i].x) << 16);
+  drop_chunk(wide, wide, first, size, seed, threshold, scale);
+  for (int64_t i = 0; i < size; ++i) {
+    const auto word = std::bit_cast<uint32_t>(wide[i]);
+    const uint32_t rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
+    out[i].x = static_cast<uint16_t>(wide[i] == wide[i] ? rounded : 0x7fc0);
+  }
+}
+
+template <class T>
+void drop_some(const T* x, T* out, int64_t first, int64_t size, uint64_t seed, uint32_t threshold,
+               float scale) {
+  drop_chunk(x, out, first, size, seed, threshold, scale);
 }
 
 template <class T>
 void drop(const T* x, T* out, int64_t size, uint64_t seed, uint32_t threshold) {
-  const float scale = static_cast<float>(kLaneRange) / static_cast<float>(kLaneRange - threshold);
-  at::parallel_for(0, (size + kLanes - 1) / kLanes, 1 << 13, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) {
-      uint64_t bits = random_bits(seed, block);
-      const int64_t first = block * kLanes, last = std::min(first + kLanes, size);
-      for (int64_t i = first; i < last; ++i, bits >>= 16)
-        out[i] = static_cast<T>(static_cast<float>(x[i]) * ((bits & 0xffff) >= threshold ? scale : 0.0f));
+  const float scale = random_scale(threshold);
+  at::parallel_for(0, (size + kChunk - 1) / kChunk, 32, [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      const int64_t first = chunk * kChunk;
+      drop_some(x + first, out + first, first, std::min(kChunk, size - first), seed, threshold, scale);
     }
   });
 }
@@ -65,19 +98,19 @@ struct Dropout : torch::autograd::Function<Dropout> {
   }
 };
 
-uint64_t draw_seed() {
+}  // namespace
+
+uint64_t draw_dropout_seed() {
   auto generator = at::detail::getDefaultCPUGenerator();
   const std::lock_guard<std::mutex> lock(generator.mutex());
   return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
 }
 
-}  // namespace
-
 torch::Tensor dropout(const torch::Tensor& x, double p, bool training) {
   if (!training || p <= 0) return x;
   if (!x.is_cpu()) return at::dropout(x, p, true);
-  const auto threshold = std::min<int64_t>(std::llround(p * kLaneRange), kLaneRange - 1);
-  return Dropout::apply(x, static_cast<int64_t>(draw_seed()), threshold);
+  return Dropout::apply(x, static_cast<int64_t>(draw_dropout_seed()),
+                        static_cast<int64_t>(random_threshold(p)));
 }
 
 }  // namespace d2dmoe::nn

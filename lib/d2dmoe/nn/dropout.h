@@ -11,4 +11,7 @@ namespace d2dmoe::nn {
 /// @param p  below 1; on the CPU rounded to a multiple of 2^-16
 torch::Tensor dropout(const torch::Tensor& x, double p, bool training);
 
+/// A seed for what is dropped, from the CPU's default generator.
+uint64_t draw_dropout_seed();
+
 }  // namespace d2dmoe::nn

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/sparsity/row_passes.h"
 
 namespace d2dmoe::sparsity {
 namespace {
@@ -13,25 +14,29 @@ using torch::autograd::variable_list;
 
 constexpr double kEpsilon = 1e-15;  // docs/method.md §2
 
-// Mean over rows of l1^2 / l2sq. The closed gradient needs the two sums of each row and the activations
-// themselves, which the graph holds anyway: nothing of size [N, F] is kept besides.
+// Mean over rows of l1^2 / l2sq, each direction in one pass over the activations. The closed gradient needs
+// the two sums of each row and the activations themselves, which the graph holds anyway: nothing of size
+// [N, F] is kept besides.
 struct SquareHoyer : torch::autograd::Function<SquareHoyer> {
   static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& a) {
-    const auto l1 = at::norm(a, 1, {1}, /*keepdim=*/true);                        // [N, 1]
-    const auto l2sq = at::norm(a, 2, {1}, /*keepdim=*/true).square() + kEpsilon;  // [N, 1]
-    ctx->save_for_backward({a, l1, l2sq});
+    auto sums = row_sums(a);  // [N, 2]
+    const auto l1 = sums.select(1, 0), l2sq = sums.select(1, 1).add_(kEpsilon);
+    ctx->save_for_backward({a, sums});
     return (l1.square() / l2sq).sum() / static_cast<double>(a.size(0));
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    const auto &a = saved[0], &l1 = saved[1], &l2sq = saved[2];
-    const auto ratio = l1 / l2sq;  // [N, 1]
+    const auto &a = saved[0], &sums = saved[1];
+    const auto ratio = sums.select(1, 0) / sums.select(1, 1);  // [N]
     const auto scale = 2 * grads[0] / static_cast<double>(a.size(0));
-    auto grad = at::sign(a).mul_(scale * ratio);
-    return {grad.addcmul_(a, scale * ratio.square(), -1)};
+    return {sign_and_value(a, scale * ratio, scale * ratio.square())};
   }
 };
+
+torch::Tensor wide(const torch::Tensor& a) {
+  return a.to(torch::kFloat32);
+}
 
 torch::Tensor mean_over_rows(const torch::Tensor& a) {
   return a.sum() / static_cast<double>(a.size(0));
@@ -47,11 +52,12 @@ struct Entry {
 const Entry kFormulas[] = {
     {"square_hoyer",
      [](const torch::Tensor&, const torch::Tensor& post, double) { return SquareHoyer::apply(post); }},
-    {"l1", [](const torch::Tensor&, const torch::Tensor& post, double) { return mean_over_rows(post); }},
+    {"l1",
+     [](const torch::Tensor&, const torch::Tensor& post, double) { return mean_over_rows(wide(post)); }},
     {"square_hoyer_clamped", [](const torch::Tensor& pre, const torch::Tensor&,
-                                double d) { return SquareHoyer::apply(pre.clamp_min(d) - d); }},
+                                double d) { return SquareHoyer::apply(wide(pre).clamp_min(d) - d); }},
     {"l1_clamped", [](const torch::Tensor& pre, const torch::Tensor&,
-                      double d) { return mean_over_rows(pre.clamp_min(d) - d); }},
+                      double d) { return mean_over_rows(wide(pre).clamp_min(d) - d); }},
 };
 
 Formula formula_of(const std::string& name) {
@@ -71,7 +77,7 @@ torch::Tensor penalty(const std::string& name, const torch::Tensor& pre, const t
   D2D_CHECK(pre.dim() == 2 && pre.sizes() == post.sizes(),
             "[penalty] '{}': got activations {} and {}, must be [N, F]", name, pre.sizes(), post.sizes());
   if (post.size(0) == 0) return torch::zeros({}, post.options().dtype(torch::kFloat32));
-  return formula(pre.to(torch::kFloat32), post.to(torch::kFloat32), displacement);
+  return formula(pre, post, displacement);
 }
 
 PenaltyObserver::PenaltyObserver(std::string name, double displacement)
