@@ -2,15 +2,16 @@
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "bench/timing.h"
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/evaluate.h"
+#include "d2dmoe/eval/quantile.h"
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/tokenizer/tokenizer.h"
 #include "d2dmoe/train/precision.h"
@@ -57,6 +58,23 @@ std::vector<data::Batch> make_batches(const data::Dataset& dataset, int64_t size
   return batches;
 }
 
+// Of each run; the batches take turns.
+std::vector<double> milliseconds(models::Model& model, const std::vector<data::Batch>& batches,
+                                 const Options& o) {
+  using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  std::vector<double> times;
+  const auto start = Clock::now();
+  for (int i = 0; i < o.runs && (i < 3 || since(start) < o.seconds); ++i) {
+    const auto begin = Clock::now();
+    run(model, batches[static_cast<size_t>(i) % batches.size()]);
+    times.push_back(1e3 * since(begin));
+  }
+  return times;
+}
+
 ordered_json measure(models::Model& model, const data::Dataset& dataset, int64_t size, const Options& o) {
   const auto batches = make_batches(dataset, size, o);
   ordered_json logits = ordered_json::array();
@@ -72,11 +90,13 @@ ordered_json measure(models::Model& model, const data::Dataset& dataset, int64_t
     }
     tokens += static_cast<double>(batch.tokens());
   }
-  size_t next = 0;
-  const auto times =
-      bench::time_in_turn({[&] { run(model, batches[next++ % batches.size()]); }}, o.runs, o.seconds);
-  ordered_json result = {{"batch", size}, {"tokens", tokens / static_cast<double>(batches.size())}};
-  result.update(bench::summary(times[0]));
+  const auto times = milliseconds(model, batches, o);
+  ordered_json result = {{"batch", size},
+                         {"tokens", tokens / static_cast<double>(batches.size())},
+                         {"median_ms", eval::quantile(times, 0.5)},
+                         {"p10_ms", eval::quantile(times, 0.1)},
+                         {"p90_ms", eval::quantile(times, 0.9)},
+                         {"runs", times.size()}};
   result["logits"] = logits;
   return result;
 }

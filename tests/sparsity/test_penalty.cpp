@@ -77,6 +77,12 @@ TEST_CASE("penalty: low precision activations are summed in float32, non-contigu
   CHECK(got.scalar_type() == torch::kFloat32);
   CHECK(difference(got, plain("square_hoyer", wide.to(torch::kFloat32), wide.to(torch::kFloat32)), 1e-3) ==
         "");
+  const auto leaf = wide.clone().requires_grad_();
+  const auto grad = torch::autograd::grad({sparsity::penalty("square_hoyer", leaf, leaf, 0)}, {leaf})[0];
+  const auto exact = wide.to(torch::kFloat32).requires_grad_();
+  const auto want = torch::autograd::grad({plain("square_hoyer", exact, exact)}, {exact})[0];
+  // The plain formula's gradient of |a| at 0 is 0 as well.
+  CHECK(difference(grad.to(torch::kFloat32), want, 1e-2 * want.abs().max().item<double>()) == "");
   const auto turned = torch::randn({6, 9}).t();
   CHECK(difference(sparsity::penalty("square_hoyer", turned, turned, 0),
                    plain("square_hoyer", turned.contiguous(), turned.contiguous()), 1e-5) == "");
