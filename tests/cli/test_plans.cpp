@@ -106,3 +106,26 @@ TEST_CASE("plans: gemma-2b with the authors' settings") {
   CHECK(convert.at("sites")[17].at("expert_size") == 32);
   CHECK(convert.at("memory_bytes") == 4.0 * 2'506'172'416 + 4.0 * 640 * 18 * (2048 + 512));
 }
+
+TEST_CASE("plans: a large text is sampled, not tokenised, and nothing is written") {
+  const TempDir dir;
+  std::string text;
+  for (int i = 0; i < 30000; ++i)
+    text += "What light through yonder window breaks? " + std::to_string(i) + "\n";
+  io::write_file(dir / "text.txt", text);
+  std::vector<std::string> arguments = {"run", "--config", "configs/gpt2_shakespeare.json", "--dry-run"};
+  const std::string file = (dir / "text.txt").string(), out = (dir / "run").string();
+  for (const std::string& change :
+       {"data.train=" + file, "data.validation=" + file, "data.test=" + file, "output_dir=" + out})
+    arguments.insert(arguments.end(), {"--set", change});
+  const auto result = test::d2dmoe(arguments);
+  INFO(result.err);
+  REQUIRE(result.code == 0);
+  CHECK(contains(result.out, "about"));
+  CHECK(contains(result.out, "by a sample of the text"));
+  CHECK_FALSE(std::filesystem::exists(out));
+  arguments.emplace_back("--json");
+  const Json plan = Json::parse(test::d2dmoe(arguments).out);
+  CHECK(plan.at("data_estimated") == true);
+  CHECK(plan.at("tokens_per_example") == 128);
+}

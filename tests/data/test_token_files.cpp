@@ -1,9 +1,10 @@
-#include "d2dmoe/data/token_files.h"
+#include "d2dmoe/data/token_count.h"
 
 #include <torch/torch.h>
 
 #include <fstream>
 
+#include "d2dmoe/core/error.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/data/block_source.h"
 #include "d2dmoe/io/atomic_file.h"
@@ -189,4 +190,78 @@ TEST_CASE("running text: splits of a config") {
   CHECK(contains(message_of([&] { load({"train"}); }), "data.max_length"));
   options.test = "";
   CHECK(contains(message_of([&] { load({"test"}); }), "data.test"));
+}
+
+TEST_CASE("token count: exact where it is small or the token files are there, else near") {
+  TempDir dir;
+  auto options = options_of(dir);
+  const auto small = write_documents(dir / "text.txt");
+  auto count = data::count_tokens(options, stories());
+  CHECK(count.tokens == static_cast<int64_t>(small.size()));
+  CHECK_FALSE(count.estimated);
+
+  // Denser in tokens towards the end: a look at the beginning alone would miss by far.
+  std::string text, lines;
+  for (int i = 0; i < 600; ++i) {
+    const std::string document = i < 300 ? "Lily was happy. The dog was big." : "Zyx 93 qvk ÄÖ. The jug.";
+    text += document + "\n##\n";
+    lines += "{\"id\": " + std::to_string(i) + ", \"text\": \"" + document + "\"}\n";
+  }
+  io::write_file(dir / "text.txt", text);
+  io::write_file(dir / "lines.jsonl", lines);
+  for (const char* file : {"text.txt", "lines.jsonl"}) {
+    CAPTURE(file);
+    options.files = {dir / file};
+    options.sample_bytes = 1 << 20;
+    const auto exact = data::count_tokens(options, stories());
+    CHECK_FALSE(exact.estimated);
+    options.sample_bytes = 4000;
+    count = data::count_tokens(options, stories());
+    CHECK(count.estimated);
+    CHECK(static_cast<double>(count.tokens) == Approx(static_cast<double>(exact.tokens)).epsilon(0.05));
+  }
+  CHECK_FALSE(fs::exists(options.cache_dir));  // nothing was written
+  const auto stream = data::open_token_files(options, stories());
+  count = data::count_tokens(options, stories());
+  CHECK(count.tokens == stream.tokens());
+  CHECK_FALSE(count.estimated);
+}
+
+TEST_CASE("token count: a file that is one document, its characters whole; bad texts") {
+  TempDir dir;
+  auto options = options_of(dir);
+  options.format.delimiter = "";
+  options.sample_bytes = 1001;
+  std::string text;
+  for (int i = 0; i < 500; ++i) text += "Ünïcödé 漢字 🙂 ";
+  io::write_file(dir / "text.txt", text);
+  const auto count = data::count_tokens(options, stories());
+  CHECK(count.estimated);
+  const auto exact = static_cast<double>(data::document_ids(text, stories(), "auto").size());
+  CHECK(static_cast<double>(count.tokens) == Approx(exact).epsilon(0.03));
+  io::write_file(dir / "text.txt", "\xff" + text);
+  CHECK(contains(message_of([&] { data::count_tokens(options, stories()); }), "text.txt"));
+  io::write_file(dir / "lines.jsonl", "{\"txt\": 1}\n");
+  options.files = {dir / "lines.jsonl"};
+  CHECK(contains(message_of([&] { data::count_tokens(options, stories()); }), "lines.jsonl, line 1"));
+}
+
+TEST_CASE("running text: its size alone, nothing written") {
+  TempDir dir;
+  write_documents(dir / "text.txt");
+  config::DataOptions options;
+  options.train = options.test = (dir / "text.txt").string();
+  options.documents.delimiter = "##";
+  options.max_length = 32;
+  const std::vector<std::string> wanted = {"train", "validation", "test"};
+  const auto size =
+      data::load_running_text(options, stories(), "hash", dir / "cache", wanted, data::TextNeed::size);
+  CHECK_FALSE(fs::exists(dir / "cache"));
+  const auto splits = data::load_running_text(options, stories(), "hash", dir / "cache", wanted);
+  CHECK_FALSE(size.estimated);
+  for (const auto& name : wanted) {
+    CHECK(size.split(name).size() == splits.split(name).size());
+    CHECK(size.split(name).tokens() == splits.split(name).tokens());
+  }
+  CHECK(contains(message_of([&] { size.train.collate({0}); }), "only its size"));
 }

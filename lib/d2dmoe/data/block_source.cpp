@@ -6,25 +6,29 @@
 #include <cmath>
 
 #include "d2dmoe/core/error.h"
-#include "d2dmoe/data/token_files.h"
+#include "d2dmoe/data/token_count.h"
 
 namespace d2dmoe::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Tokens of a stream.
+/// Tokens of a stream, or of a text of which only the number of tokens is known.
 struct Range {
   std::shared_ptr<const TokenStream> stream;
   int64_t begin = 0, end = 0;
-  bool empty() const { return stream == nullptr; }
+  bool estimated = false;
 };
 
 class Opener {
  public:
   Opener(const config::DataOptions& options, const tokenizer::Tokenizer& tokenizer,
-         std::string tokenizer_hash, const fs::path& cache_dir)
-      : options_(options), tokenizer_(tokenizer), hash_(std::move(tokenizer_hash)), cache_dir_(cache_dir) {}
+         std::string tokenizer_hash, const fs::path& cache_dir, TextNeed need)
+      : options_(options),
+        tokenizer_(tokenizer),
+        hash_(std::move(tokenizer_hash)),
+        cache_dir_(cache_dir),
+        need_(need) {}
 
   Range open(const std::string& path, const char* name) const {
     D2D_CHECK_USAGE(
@@ -38,10 +42,9 @@ class Opener {
     files.separator = options_.documents.separator;
     files.tokenizer_hash = hash_;
     files.cache_dir = cache_dir_;
-    auto stream = std::make_shared<const TokenStream>(open_token_files(files, tokenizer_));
-    D2D_CHECK_USAGE(stream->tokens() >= 2, "[data] '{}': holds {} token, must hold at least 2", path,
-                    stream->tokens());
-    return {stream, 0, stream->tokens()};
+    const Range range = need_ == TextNeed::tokens ? tokens_of(files) : size_of(files);
+    D2D_CHECK_USAGE(range.end >= 2, "[data] '{}': holds {} token, must hold at least 2", path, range.end);
+    return range;
   }
 
   Dataset dataset(const Range& range, int64_t stride) const {
@@ -52,10 +55,20 @@ class Opener {
   }
 
  private:
+  Range tokens_of(const TokenFileOptions& files) const {
+    auto stream = std::make_shared<const TokenStream>(open_token_files(files, tokenizer_));
+    return {stream, 0, stream->tokens()};
+  }
+  Range size_of(const TokenFileOptions& files) const {
+    const auto count = count_tokens(files, tokenizer_);
+    return {nullptr, 0, count.tokens, count.estimated};
+  }
+
   const config::DataOptions& options_;
   const tokenizer::Tokenizer& tokenizer_;
   std::string hash_;
   fs::path cache_dir_;
+  TextNeed need_;
 };
 
 /// The last share of the training text, in whole blocks.
@@ -67,7 +80,7 @@ std::pair<Range, Range> cut(const Range& all, double share, int64_t length, cons
                   "validation. Hint: give data.validation, or lower data.max_length",
                   path, blocks, length);
   const int64_t middle = all.begin + (blocks - held_out) * length;
-  return {{all.stream, all.begin, middle}, {all.stream, middle, all.end}};
+  return {{all.stream, all.begin, middle, all.estimated}, {all.stream, middle, all.end, all.estimated}};
 }
 
 }  // namespace
@@ -89,12 +102,14 @@ int64_t BlockSource::length(int64_t row) const {
 }
 
 int64_t BlockSource::bytes(int64_t row) const {
+  D2D_CHECK(stream_, "[data] 'running text': only its size is known, no bytes can be counted");
   const int64_t first = start(row) + uncounted(row) + 1, last = start(row) + length(row) + 1;
   return stream_->bytes_before(last) - stream_->bytes_before(first);
 }
 
 Batch BlockSource::collate(const std::vector<int64_t>& rows, Task /*task*/,
                            std::optional<uint64_t> /*augment*/) const {
+  D2D_CHECK(stream_, "[data] 'running text': only its size is known, no tokens can be taken");
   Batch batch;
   int64_t total = 0;
   for (const int64_t row : rows) {
@@ -123,24 +138,26 @@ Batch BlockSource::collate(const std::vector<int64_t>& rows, Task /*task*/,
 
 Splits load_running_text(const config::DataOptions& options, const tokenizer::Tokenizer& tokenizer,
                          const std::string& tokenizer_hash, const fs::path& cache_dir,
-                         const std::vector<std::string>& wanted) {
+                         const std::vector<std::string>& wanted, TextNeed need) {
   const auto wants = [&](const char* name) {
     return std::find(wanted.begin(), wanted.end(), name) != wanted.end();
   };
   const auto& documents = options.documents;
   const Opener opener(options, tokenizer, tokenizer_hash,
-                      documents.cache_dir.empty() ? cache_dir : fs::path(documents.cache_dir));
-  Range train, validation;
+                      documents.cache_dir.empty() ? cache_dir : fs::path(documents.cache_dir), need);
+  Range train, validation, test;
   const bool cuts = options.validation.empty() && (wants("train") || wants("validation"));
   if (wants("train") || cuts) train = opener.open(options.train, "train");
   if (cuts)
     std::tie(train, validation) = cut(train, options.validation_share, options.max_length, options.train);
   if (wants("validation") && !cuts) validation = opener.open(options.validation, "validation");
+  if (wants("test")) test = opener.open(options.test, "test");
   Splits splits;
   splits.task = Task::language_modeling;
+  splits.estimated = train.estimated || validation.estimated || test.estimated;
   if (wants("train")) splits.train = opener.dataset(train, options.max_length);
   if (wants("validation")) splits.validation = opener.dataset(validation, documents.stride);
-  if (wants("test")) splits.test = opener.dataset(opener.open(options.test, "test"), documents.stride);
+  if (wants("test")) splits.test = opener.dataset(test, documents.stride);
   return splits;
 }
 

@@ -22,6 +22,7 @@ class BlockSource : public Source {
   /// @param stride      tokens that a window moves on, 1 … length: a token has at least length - stride
   /// tokens
   ///                    before it, except at the beginning
+  /// @param stream      nullptr: only size, lengths and counted tokens are known
   /// @throws UsageError  fewer than two tokens; stride outside its range
   BlockSource(std::shared_ptr<const TokenStream> stream, int64_t begin, int64_t end, int64_t length,
               int64_t stride);
@@ -41,15 +42,19 @@ class BlockSource : public Source {
   int64_t begin_, end_, length_, stride_, windows_ = 0;
 };
 
+/// What is needed of running text: its tokens, or only how many they are.
+enum class TextNeed { tokens, size };
+
 /// Opens the splits of running text (task language_modeling) as blocks of options.max_length tokens;
 /// validation and test windows move on by options.documents.stride.
 /// @param wanted          of "train", "validation", "test"; without a file of its own, validation is the last
 ///                        validation_share of the training text
 /// @param tokenizer_hash  see TokenFileOptions
 /// @param cache_dir       where options.documents.cache_dir is empty
+/// @param need            size: nothing is written; see count_tokens()
 /// @throws UsageError  a path is missing or holds too little text
 Splits load_running_text(const config::DataOptions& options, const tokenizer::Tokenizer& tokenizer,
                          const std::string& tokenizer_hash, const std::filesystem::path& cache_dir,
-                         const std::vector<std::string>& wanted);
+                         const std::vector<std::string>& wanted, TextNeed need = TextNeed::tokens);
 
 }  // namespace d2dmoe::data

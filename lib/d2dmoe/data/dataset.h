@@ -57,6 +57,7 @@ struct Splits {
   Task task = Task::classification;
   Dataset train, validation, test;
   std::vector<std::string> label_names;  ///< by class id; empty for other tasks than classification
+  bool estimated = false;  ///< only the number and the lengths of the examples are known, and not exactly
 
   /// @param name  "train", "validation" or "test"
   const Dataset& split(const std::string& name) const {

@@ -86,6 +86,20 @@ void DocumentReader::seek(const Position& position) {
   open_ = false;
 }
 
+void DocumentReader::seek_document(int64_t byte) {
+  Position position;
+  while (position.file + 1 < static_cast<int64_t>(files_.size()) &&
+         byte >= sizes_[static_cast<size_t>(position.file)]) {
+    byte -= sizes_[static_cast<size_t>(position.file)];
+    ++position.file;
+  }
+  seek(position);
+  if (byte == 0 || (!lines() && format_.delimiter.empty())) return;
+  const auto before = static_cast<int64_t>(lines() ? 1 : format_.delimiter.size());
+  position_.byte = std::max<int64_t>(0, byte - before);  // a delimiter that ends at the byte counts
+  if (open_next()) next_of_file();
+}
+
 int64_t DocumentReader::bytes_read() const {
   int64_t bytes = position_.byte;
   for (int64_t i = 0; i < position_.file; ++i) bytes += sizes_[static_cast<size_t>(i)];

@@ -44,6 +44,9 @@ class DocumentReader {
 
   Position position() const { return position_; }
   void seek(const Position& position);
+  /// Goes to the first document that begins behind that byte of all files, or at it where a document begins;
+  /// in a file that is one document to its beginning. The lines of place() then count from there.
+  void seek_document(int64_t byte);
   int64_t total_bytes() const { return total_; }  ///< of all files
   int64_t bytes_read() const;                     ///< before position()
 

@@ -138,6 +138,10 @@ Json key_of(const TokenFileOptions& options) {
           {"files", files}};
 }
 
+fs::path folder_of(const TokenFileOptions& options, const Json& key) {
+  return options.cache_dir / sha256(key.dump()).substr(0, 16);
+}
+
 Json position_json(const DocumentReader::Position& p) {
   return {{"file", p.file}, {"byte", p.byte}, {"line", p.line}};
 }
@@ -199,9 +203,15 @@ std::vector<int64_t> document_ids(const std::string& text, const tokenizer::Toke
   return Encoder(tokenizer, separator)(text);
 }
 
+std::optional<TokenStream> find_token_files(const TokenFileOptions& options) {
+  const fs::path dir = folder_of(options, key_of(options));
+  const fs::path index = dir / "index.json";
+  return fs::exists(index) ? std::optional(mapped_token_files(dir, index)) : std::nullopt;
+}
+
 TokenStream open_token_files(const TokenFileOptions& options, const tokenizer::Tokenizer& tokenizer) {
   const Json key = key_of(options);
-  const fs::path dir = options.cache_dir / sha256(key.dump()).substr(0, 16);
+  const fs::path dir = folder_of(options, key);
   const fs::path index = dir / "index.json";
   if (!fs::exists(index)) {
     io::make_folder(dir);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct TokenFileOptions {
   std::string tokenizer_hash;      ///< of the tokenizer's files
   std::filesystem::path cache_dir;
   int64_t shard_bytes = int64_t{32} << 20;  ///< text of one token file
+  int64_t sample_bytes = int64_t{1} << 19;  ///< text that an estimate reads, see count_tokens()
 };
 
 /// The token ids of the files' documents, mapped from token files. These are made on the first call, on all
@@ -27,6 +29,10 @@ struct TokenFileOptions {
 /// @throws Error        a file cannot be read or is not UTF-8 (named with its line); the disk is full
 /// @throws Interrupted  a stop was asked for
 TokenStream open_token_files(const TokenFileOptions& options, const tokenizer::Tokenizer& tokenizer);
+
+/// The token files that an earlier open_token_files() made for these texts; nothing where it did not end.
+/// @throws Error  one of them is broken
+std::optional<TokenStream> find_token_files(const TokenFileOptions& options);
 
 /// The ids of one document, parted from its neighbours as `separator` says.
 std::vector<int64_t> document_ids(const std::string& text, const tokenizer::Tokenizer& tokenizer,

@@ -66,7 +66,8 @@ std::vector<int64_t> lengths_of(const PredictRequest& request, const PredictInpu
 Json plan_eval(const config::LoadedExperiment& experiment, const EvalRequest& request) {
   const fs::path model = subject_folder(experiment, request.model, "eval");
   check_split_name(request.split);
-  Inputs inputs = open_inputs(experiment, model, {request.split});
+  Inputs inputs =
+      open_inputs(experiment, model, {request.split}, io::Weights::required, data::TextNeed::size);
   const auto& dataset = inputs.data.split(request.split);
   const ModelSize size(*outline_of(inputs.folder));
   const auto tokens = static_cast<double>(dataset.tokens());
@@ -81,6 +82,7 @@ Json plan_eval(const config::LoadedExperiment& experiment, const EvalRequest& re
                                                             : data.validation);
   plan["split"] = request.split;
   plan["unit"] = dataset.unit();
+  plan["data_estimated"] = inputs.data.estimated;
   plan["sentences"] = examples;
   add_cost(plan, size, size.flops(dataset), tokens, examples > 0 ? tokens / examples * batch : 0);
   return plan;
@@ -183,7 +185,8 @@ std::string command_plan_text(const Json& plan) {
   }
   if (plan.contains("points")) line("points", count_text(plan.at("points")));
   if (plan.contains("sentences"))
-    line(plan.at("unit").get<std::string>().c_str(), count_text(plan.at("sentences")));
+    line(plan.at("unit").get<std::string>().c_str(),
+         (plan.value("data_estimated", false) ? "about " : "") + count_text(plan.at("sentences")));
   if (plan.contains("memory_bytes")) {
     const auto seconds = plan.find("seconds");
     line("needs", (seconds == plan.end() ? "" : "about " + duration_text(*seconds) + " and ") +

@@ -5,7 +5,6 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/hash.h"
 #include "d2dmoe/core/log.h"
-#include "d2dmoe/data/block_source.h"
 #include "d2dmoe/data/choice_source.h"
 #include "d2dmoe/data/image_source.h"
 #include "d2dmoe/data/text_source.h"
@@ -125,7 +124,7 @@ fs::path tokenizer_file(const fs::path& model_folder) {
 }
 
 Inputs open_inputs(const config::LoadedExperiment& experiment, const fs::path& model_folder,
-                   const std::vector<std::string>& splits, io::Weights weights) {
+                   const std::vector<std::string>& splits, io::Weights weights, data::TextNeed need) {
   io::HfFolder folder(model_folder, weights);
   const std::string config_file = (model_folder / "config.json").string();
   const auto outline = models::outline_model(folder.config(), config_file);
@@ -141,10 +140,11 @@ Inputs open_inputs(const config::LoadedExperiment& experiment, const fs::path& m
   check_vocabulary(*tokenizer, folder);
   const auto options = with_length_limit(experiment.options.data, *outline, model_folder);
   if (const auto task = data::parse_task(options.task); data::is_of_tokens(task)) {
-    auto data = task == data::Task::language_modeling
-                    ? data::load_running_text(options, *tokenizer, io::tokenizer_hash(model_folder),
-                                              fs::path(experiment.options.run.output_dir) / "tokens", splits)
-                    : data::load_choices(options, *tokenizer, splits, seed);
+    auto data =
+        task == data::Task::language_modeling
+            ? data::load_running_text(options, *tokenizer, io::tokenizer_hash(model_folder),
+                                      fs::path(experiment.options.run.output_dir) / "tokens", splits, need)
+            : data::load_choices(options, *tokenizer, splits, seed);
     return {std::move(folder), std::move(tokenizer), std::move(data)};
   }
   auto data = data::load_text_data(options, *tokenizer, splits, labels, seed);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "d2dmoe/config/experiment.h"
+#include "d2dmoe/data/block_source.h"
 #include "d2dmoe/data/dataset.h"
 #include "d2dmoe/io/hf_folder.h"
 #include "d2dmoe/io/run_folder.h"
@@ -37,8 +38,10 @@ struct Inputs {
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;  ///< nullptr where the model reads images
   data::Splits data;
 };
+/// @param need  of running text; size is enough for a plan
 Inputs open_inputs(const config::LoadedExperiment& experiment, const std::filesystem::path& model_folder,
-                   const std::vector<std::string>& splits, io::Weights weights = io::Weights::required);
+                   const std::vector<std::string>& splits, io::Weights weights = io::Weights::required,
+                   data::TextNeed need = data::TextNeed::tokens);
 
 /// Whether a stage may start from a folder without weights: the training stages, from fresh ones.
 io::Weights weights_needed(const std::string& stage);

@@ -127,7 +127,7 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   std::vector<std::string> splits = {"train", "validation"};
   const bool sweeps = std::find(stages.begin(), stages.end(), "sweep_tau") != stages.end();
   if (sweeps && experiment.options.sweep_tau.split == "test") splits.emplace_back("test");
-  Inputs inputs = open_inputs(experiment, model_folder, splits, weights_for(stages));
+  Inputs inputs = open_inputs(experiment, model_folder, splits, weights_for(stages), data::TextNeed::size);
   const auto model = outline_of(inputs.folder, head_options(inputs.data));
   const Subject subject{model, ModelSize(*model), inputs.data, measured_flops()};
   const auto later = future_model(experiment, inputs.folder, head_options(inputs.data));
@@ -145,6 +145,8 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
       {"tokens_per_example",
        static_cast<double>(train.tokens()) / std::max(1.0, static_cast<double>(train.size()))},
       {"measured_gflops", subject.rate / 1e9},
+      {"training_examples", train.size()},
+      {"data_estimated", inputs.data.estimated},
       {"stages", Json::object()}};
   for (const std::string& stage : stages) {
     Json& entry = result["stages"][stage];
@@ -163,18 +165,25 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
 }
 
 std::string plan_text(const Json& plan) {
+  const bool estimated = plan.at("data_estimated").get<bool>();
+  const char* about = estimated ? "about " : "";
   std::string text =
       format("model        {} ({}), {} parameters\n", plan.at("model").get<std::string>(),
              plan.at("family").get<std::string>(), count_text(plan.at("parameters"))) +
       format("cost         {}FLOP for one of the {} ({:.0f} tokens); 1 multiply-accumulate = 2 FLOP\n",
              count_text(plan.at("flops_per_example")), plan.at("unit").get<std::string>(),
              plan.at("tokens_per_example").get<double>()) +
+      format("data         {}{} training {}, {} tokens{}\n", about, count_text(plan.at("training_examples")),
+             plan.at("unit").get<std::string>(),
+             count_text(plan.at("tokens_per_example").get<double>() *
+                        plan.at("training_examples").get<double>()),
+             estimated ? ", by a sample of the text" : "") +
       format("machine      {:.0f} GFLOP/s float32 matrix product\n",
              plan.at("measured_gflops").get<double>());
   for (const auto& [stage, entry] : plan.at("stages").items()) {
     text += format("{:<13}about {} and {} of memory, into {}", stage, duration_text(entry.at("seconds")),
                    bytes_text(entry.at("memory_bytes")), entry.at("folder").get<std::string>());
-    if (entry.contains("steps")) text += format("; {} steps", entry.at("steps").get<int64_t>());
+    if (entry.contains("steps")) text += format("; {}{} steps", about, entry.at("steps").get<int64_t>());
     if (entry.contains("sites")) text += format("; {} sites", entry.at("sites").size());
     text += "\n";
   }
