@@ -5,13 +5,6 @@
 #include <limits>
 
 namespace d2dmoe::cluster {
-namespace {
-
-// Swaps that gain less than this share of the mean squared norm are rounding: they could go round in circles.
-constexpr float kLeastGain = 1e-5f;
-
-}  // namespace
-
 Exchange::Exchange(const float* gram, int64_t items, int64_t clusters, std::vector<int32_t> assignment)
     : gram_(gram),
       items_(items),

@@ -5,6 +5,10 @@
 
 namespace d2dmoe::cluster {
 
+/// Swaps that gain less than this share of the items' mean squared norm are rounding: they could go round in
+/// circles.
+inline constexpr float kLeastGain = 1e-5f;
+
 /// A balanced partition that is improved by swapping two items of different clusters.
 ///
 /// With A[i][c] = sum of gram(i, j) over j in c, swapping i of cluster a and j of cluster b raises the sum of

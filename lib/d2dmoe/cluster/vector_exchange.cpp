@@ -7,11 +7,11 @@
 #include <limits>
 #include <numeric>
 
+#include "d2dmoe/cluster/exchange.h"
+
 namespace d2dmoe::cluster {
 namespace {
 
-// Swaps that gain less than this share of the mean squared norm are rounding: they could go round in circles.
-constexpr float kLeastGain = 1e-5f;
 // Swaps of one item that a round tries: what it would gain without the pair's own term is known, and that
 // term decides among the best few.
 constexpr int64_t kProposals = 8;
