@@ -159,7 +159,8 @@ TEST_CASE("models: a fresh model is decided by its seed") {
   CHECK_FALSE(torch::equal(first, weight()));
 }
 
-TEST_CASE("models: unwatched, the last layer computes first tokens alone, with the same logits and gradients") {
+TEST_CASE(
+    "models: unwatched, the last layer computes first tokens alone, with the same logits and gradients") {
   struct Nothing : nn::Observer {};
   for (const auto& name : kFamilies) {
     INFO(name);
