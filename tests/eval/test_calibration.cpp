@@ -1,6 +1,9 @@
 #include "d2dmoe/eval/calibration.h"
 
+#include <set>
+
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/data/block_source.h"
 #include "d2dmoe/eval/cost_ledger.h"
 #include "d2dmoe/eval/metrics.h"
 #include "support/support.h"
@@ -35,6 +38,27 @@ double measured_flops(models::Model& model, const data::Dataset& dataset, const 
 }
 
 }  // namespace
+
+TEST_CASE("calibration: the sample is drawn once, of so many windows of text as are needed") {
+  auto stream = std::make_shared<data::TokenStream>();
+  stream->append(torch::arange(1, 1602, torch::kInt32), torch::tensor({{1601, 9000}}, torch::kInt64));
+  const data::Dataset windows(std::make_shared<data::BlockSource>(stream, 0, 1601, 16, 16),
+                              data::Task::language_modeling);
+  REQUIRE(windows.size() == 100);
+  eval::CalibrationOptions options;
+  options.sample_sentences = 40;
+  CHECK(eval::calibration_sample(windows, options).size() == 40);
+  options.sample_tokens = 70;
+  const auto sample = eval::calibration_sample(windows, options);
+  CHECK(sample.tokens() == 80);
+  const auto rows = sample.rows();
+  CHECK(std::set<int64_t>(rows.begin(), rows.end()).size() == 5);
+  CHECK(eval::calibration_sample(windows, options).rows() == rows);
+  options.seed = 1;
+  CHECK(eval::calibration_sample(windows, options).rows() != rows);
+  // Sentences are counted, however long they are.
+  CHECK(eval::calibration_sample(tiny_dataset(60), options).size() == 40);
+}
 
 TEST_CASE("calibration: a budget holds and is used up") {
   Case c;

@@ -125,7 +125,7 @@ class Calibrator {
 
   /// Measures each site alone, all others with every expert and no router.
   DamagePath damage_path() {
-    const auto sample = draw_sample();
+    const auto sample = calibration_sample(validation_, options_);
     const ScoreSample scores(model_, sample, moe::Selection{options_.rule}.oracle(),
                              /*tokens=*/2048, options_.seed, options_.device);
     Setting reference;
@@ -211,25 +211,6 @@ class Calibrator {
     return terms.sum(1).mean().item<double>();
   }
 
-  data::Dataset draw_sample() const {
-    Rng rng(derive_seed(options_.seed, "calibration sample"));
-    std::vector<std::vector<int64_t>> groups;  // the answers of a question stay together
-    for (int64_t row = 0; row < validation_.size(); ++row) {
-      if (row == 0 || validation_.group(row) != validation_.group(row - 1)) groups.emplace_back();
-      groups.back().push_back(row);
-    }
-    auto order = rng.permutation(static_cast<int64_t>(groups.size()));
-    if (static_cast<int64_t>(order.size()) > options_.sample_sentences) {
-      order.resize(static_cast<size_t>(options_.sample_sentences));
-    }
-    std::vector<int64_t> rows;
-    for (const int64_t group : order) {
-      const auto& chosen = groups[static_cast<size_t>(group)];
-      rows.insert(rows.end(), chosen.begin(), chosen.end());
-    }
-    return validation_.pick(rows);
-  }
-
   Calibration finished(Calibration c) const {
     c.evaluations = static_cast<int64_t>(tried_.size());
     return c;
@@ -244,6 +225,28 @@ class Calibrator {
 };
 
 }  // namespace
+
+data::Dataset calibration_sample(const data::Dataset& validation, const CalibrationOptions& options) {
+  Rng rng(derive_seed(options.seed, "calibration sample"));
+  std::vector<std::vector<int64_t>> groups;  // the answers of a question stay together
+  for (int64_t row = 0; row < validation.size(); ++row) {
+    if (row == 0 || validation.group(row) != validation.group(row - 1)) groups.emplace_back();
+    groups.back().push_back(row);
+  }
+  auto order = rng.permutation(static_cast<int64_t>(groups.size()));
+  if (static_cast<int64_t>(order.size()) > options.sample_sentences) {
+    order.resize(static_cast<size_t>(options.sample_sentences));
+  }
+  std::vector<int64_t> rows;
+  int64_t counted = 0;
+  for (const int64_t group : order) {
+    const auto& chosen = groups[static_cast<size_t>(group)];
+    rows.insert(rows.end(), chosen.begin(), chosen.end());
+    counted += validation.counted(chosen);
+    if (validation.task() == data::Task::language_modeling && counted >= options.sample_tokens) break;
+  }
+  return validation.pick(rows);
+}
 
 Calibration calibrate(models::Model& model, const data::Dataset& validation,
                       const CalibrationOptions& options) {

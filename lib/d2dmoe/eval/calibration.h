@@ -19,6 +19,7 @@ struct CalibrationOptions {
   double dense_score = 0;          ///< the dense baseline's metric on the same validation data
   int64_t steps = 6;               ///< values tried per site and floor
   int64_t sample_sentences = 256;  ///< on which one site's damage is measured
+  int64_t sample_tokens = 16384;   ///< language modelling: of these, windows with so many counted tokens
   int64_t batch_size = 64;
   uint64_t seed = 0;
   torch::Device device = torch::kCPU;
@@ -31,6 +32,9 @@ struct Calibration {
   double drop = 0;          ///< points below dense_score
   int64_t evaluations = 0;  ///< of the whole validation data
 };
+
+/// The validation examples on which one site's damage is measured: drawn by the seed, questions whole.
+data::Dataset calibration_sample(const data::Dataset& validation, const CalibrationOptions& options);
 
 /// Chooses a selection per site on held-out data.
 ///
