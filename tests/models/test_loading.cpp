@@ -94,6 +94,7 @@ TEST_CASE("loading: absurd values of config.json are one sentence with key and v
       {"is_decoder", true, "decoder"},
       {"id2label", ordered_json{{"0", "a"}, {"2", "b"}}, "class id 1"},
       {"id2label", ordered_json::array(), "'id2label'"},
+      {"id2label", ordered_json::object(), "got an empty one"},
   };
   for (const auto& [key, value, part] : cases) {
     INFO(key);

@@ -37,12 +37,17 @@ class Checkpoint {
   // Its name in the folder, or "" when it has none.
   std::string find(const std::string& theirs) const {
     const bool encoder = theirs.starts_with(prefix_);
-    if (!encoder && foreign_head_) return "";
+    if (is_foreign_head(theirs)) return "";
     for (const auto& name : {theirs, encoder ? theirs.substr(prefix_.size()) : theirs})
       for (const auto& spelling :
            {name, replace_ending(replace_ending(name, ".weight", ".gamma"), ".bias", ".beta")})
         if (folder_.has(spelling)) return spelling;
     return "";
+  }
+
+  // Whether a tensor belongs to a head, and the checkpoint is of a class with another one.
+  bool is_foreign_head(const std::string& theirs) const {
+    return foreign_head_ && !theirs.starts_with(prefix_);
   }
 
   std::string where() const { return folder_.dir().string(); }
@@ -192,6 +197,9 @@ void load_weights(Model& model, const io::HfFolder& folder, const LoadOptions& o
     if (fresh.contains(module_of(tensor.name))) continue;
     auto name = checkpoint.find(tensor.name);
     if (name.empty() && !tensor.alias.empty()) name = checkpoint.find(tensor.alias);
+    D2D_CHECK(!name.empty() || !checkpoint.is_foreign_head(tensor.name),
+              "[model] '{}': its class is {}, whose head is none of ours; must be {}", checkpoint.where(),
+              folder.config().at("architectures").front().dump(), model.hf().architecture);
     D2D_CHECK(!name.empty(),
               "[model] '{}': tensor '{}' is missing. Hint: do config.json and the weights belong together?",
               checkpoint.where(), tensor.name);

@@ -22,7 +22,7 @@ std::vector<std::string> read_labels(const nlohmann::ordered_json& config, const
   const auto& id2label = config.at("id2label");
   D2D_CHECK(id2label.is_object() && !id2label.empty(),
             "[model config] '{}': key 'id2label': got {}, must be an object from class ids to names", origin,
-            id2label.type_name());
+            id2label.is_object() ? "an empty one" : id2label.type_name());
   std::vector<std::string> names;
   for (size_t i = 0; i < id2label.size(); ++i) {
     const auto entry = id2label.find(std::to_string(i));

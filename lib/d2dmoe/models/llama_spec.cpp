@@ -72,6 +72,11 @@ nn::Rotary::Options read_rotary(const ConfigReader& config, int64_t head_dim, in
                    : type == "dynamic" ? Scaling::dynamic
                    : type == "llama3"  ? Scaling::llama3
                                        : Scaling::yarn;
+  for (const char* needed : {"low_freq_factor", "high_freq_factor"}) {
+    D2D_CHECK(type != "llama3" || scaling.has(needed),
+              "[model config] '{}': key '{}' is missing, rope_type 'llama3' needs it", scaling.origin(),
+              needed);
+  }
   rotary.low_freq_factor = scaling.number_or("low_freq_factor", 1, 1e-6, 1e9);
   rotary.high_freq_factor = scaling.number_or("high_freq_factor", 4, 1e-6, 1e9);
   D2D_CHECK(type != "llama3" || rotary.high_freq_factor > rotary.low_freq_factor,
