@@ -127,5 +127,5 @@ TEST_CASE("plans: a large text is sampled, not tokenised, and nothing is written
   arguments.emplace_back("--json");
   const Json plan = Json::parse(test::d2dmoe(arguments).out);
   CHECK(plan.at("data_estimated") == true);
-  CHECK(plan.at("tokens_per_example") == 128);
+  CHECK(plan.at("tokens_per_example").get<double>() == Approx(128).epsilon(0.01));  // the last one is shorter
 }
