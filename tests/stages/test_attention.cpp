@@ -98,6 +98,31 @@ TEST_CASE("attention: projections go through all stages, and the report tells wh
   CHECK(io::read_file(dir / "exported" / "model.safetensors") == io::read_file(sparse / "model.safetensors"));
 }
 
+TEST_CASE("attention: each site gets its own value for a budget, projections and FFNs alike") {
+  const TempDir dir;
+  const fs::path file = write_attention_experiment(dir.path());
+  const auto experiment = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> overrides = {"sweep_tau.taus=[0.5]", "sweep_tau.time_batches=[]"};
+    overrides.insert(overrides.end(), more.begin(), more.end());
+    return config::load_experiment(file, overrides);
+  };
+  stages::train_sparse(experiment({}));
+  stages::convert(experiment({}));
+  const Json budget =
+      stages::sweep_tau(experiment({"sweep_tau.budget=0.95", "sweep_tau.floors=[0,0.5]"})).at("calibrated");
+  CHECK(budget.at("per_site_values").size() == 6);
+  CHECK(budget.at("validation").at("flops_share").get<double>() <= 0.95);
+  CHECK(budget.at("flops_share").get<double>() == Approx(0.95).margin(0.03));
+  const auto saved = io::read_file(dir / "run" / "convert" / "model" / "d2dmoe.json");
+  for (const char* site : {"layers.0.attention.q", "layers.1.ffn"}) {
+    CAPTURE(site);
+    const auto value = budget.at("per_site_values").at(site).get<double>();
+    CHECK(value >= 0);
+    CHECK(value <= 1);
+    CHECK(contains(saved, site));
+  }
+}
+
 TEST_CASE("child: train_sparse with attention", "[.child-attention]") {
   stages::train_sparse(config::load_experiment(child_config(), {}));
 }
