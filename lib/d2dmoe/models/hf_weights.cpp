@@ -75,7 +75,10 @@ class Checkpoint {
       // A parameter without values has taken no memory yet: only what is copied does.
       if (const auto want = dtype.value_or(as_stored); parameter.scalar_type() != want)
         parameter.set_data(torch::empty(parameter.sizes(), want));
-      if (tensor.transposed && parameter.is_contiguous() && parameter.is_cpu() && stored.is_contiguous()) {
+      // LibTorch has a blocked copy of its own for a transposed matrix of the same dtype.
+      const bool converts = stored.scalar_type() != parameter.scalar_type();
+      if (tensor.transposed && converts && parameter.is_contiguous() && parameter.is_cpu() &&
+          stored.is_contiguous()) {
         copy_transposed(parameter, stored, row);
       } else {
         parameter.copy_((tensor.transposed ? stored.t() : stored).narrow(0, row, parameter.size(0)));
