@@ -12,7 +12,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "bench/timing.h"
+#include "d2dmoe/bench/layer_times.h"
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
@@ -28,8 +28,7 @@ struct Options {
   std::vector<int64_t> rows = {1, 16, 256, 4096, 16384};
   std::vector<double> shares = {0.05, 0.1, 0.2, 0.4};
   std::string dtype = "bfloat16";
-  int runs = 50;
-  double seconds = 2;
+  bench::TimingBudget budget;
   uint64_t seed = 42;
 };
 
@@ -168,17 +167,15 @@ struct Ours {
     args = args_of(x, mask, w, y);
     workspace = torch::empty({static_cast<int64_t>(bytes(args))}, x.options().dtype(torch::kByte));
   }
-  void operator()() const {
+  torch::Tensor operator()() const {
     const char* failure = kernel(args, workspace.data_ptr(), at::cuda::getCurrentCUDAStream().stream());
     D2D_CHECK(!failure, "[bench] {}", failure);
+    return y;
   }
 };
 
-void validate(const char* name, const torch::Tensor& got, const torch::Tensor& want) {
-  const double tolerance = got.scalar_type() == torch::kFloat ? 1e-4 : 0.05;
-  const double worst = (got.to(torch::kDouble) - want.to(torch::kDouble)).abs().max().item<double>();
-  D2D_CHECK(worst <= tolerance * (1 + want.abs().max().item<double>()),
-            "[bench] {} is off the reference by {}: not timed", name, worst);
+ordered_json summary(const eval::Spread& ms) {
+  return {{"median_ms", ms.median}, {"p10_ms", ms.p10}, {"p90_ms", ms.p90}};
 }
 
 ordered_json measure(const Options& o, const Layer& layer, const kernels::MlpWeights& w, int64_t rows,
@@ -187,47 +184,43 @@ ordered_json measure(const Options& o, const Layer& layer, const kernels::MlpWei
   const auto mask = torch::rand({rows, layer.experts}).lt(share).to(w.w1.device());
   const Ours tuned(kernels::cuda::expert_mlp, kernels::cuda::workspace_bytes, x, mask, w);
   const Ours plain(kernels::cuda::plain_expert_mlp, kernels::cuda::plain_workspace_bytes, x, mask, w);
-
-  const auto want = kernels::masked_dense_mlp(x, mask, w);
-  tuned(), plain();
-  validate("routed", tuned.y, want);
-  validate("plain", plain.y, want);
-  validate("cublas_grouped", by_cublas(x, mask, w), want);
+  // With an output of its own, which only the graph writes once it is captured: a replay is validated by it.
+  const Ours captured(kernels::cuda::expert_mlp, kernels::cuda::workspace_bytes, x, mask, w);
+  cudaDeviceSynchronize();  // operands come from another stream
 
   at::cuda::CUDAGraph graph;
   {
     const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
-    tuned();
+    captured();
     graph.capture_begin();
-    tuned();
+    captured();
     graph.capture_end();
+    cudaDeviceSynchronize();
   }
-  tuned.y.zero_();
-  graph.replay();
-  validate("routed_graph", tuned.y, want);
+  captured.y.zero_();
 
-  const auto waited = [](auto run) {
-    return [run] {
-      run();
-      cudaDeviceSynchronize();
-    };
-  };
-  const auto times = bench::time_in_turn(
-      {waited([&] { kernels::dense_mlp(x, w); }), waited([&] { tuned(); }), waited([&] { graph.replay(); }),
-       waited([&] { plain(); }), waited([&] { by_cublas(x, mask, w); })},
-      o.runs, o.seconds);
+  const std::vector<bench::Candidate> candidates = {
+      {"dense_cublas", [&](size_t) { return kernels::dense_mlp(x, w); }, torch::ones_like(mask)},
+      {"routed", [&](size_t) { return tuned(); }, mask},
+      {"routed_graph",
+       [&](size_t) {
+         graph.replay();
+         return captured.y;
+       },
+       mask},
+      {"plain", [&](size_t) { return plain(); }, mask},
+      {"cublas_grouped", [&](size_t) { return by_cublas(x, mask, w); }, mask}};
+  bench::validate(candidates, x, w);
+  const auto clock = bench::time_in_turn(candidates, o.budget);
   const double pairs = mask.sum().item<double>();
   const double flops = (layer.gated ? 6 : 4) * pairs * static_cast<double>(layer.expert_size * layer.d_model);
-  const double dense = bench::percentile(times[0], 0.5), routed = bench::percentile(times[2], 0.5);
-  return {{"rows", rows},
-          {"share", pairs / static_cast<double>(mask.numel())},
-          {"dense_cublas", bench::summary(times[0])},
-          {"routed", bench::summary(times[1])},
-          {"routed_graph", bench::summary(times[2])},
-          {"plain", bench::summary(times[3])},
-          {"cublas_grouped", bench::summary(times[4])},
-          {"routed_graph_over_dense", routed / dense},
-          {"routed_graph_gflops", flops / routed * 1e-9}};
+  const double dense = clock.spread(0).median, routed = clock.spread(2).median;
+  ordered_json point = {
+      {"rows", rows}, {"share", pairs / static_cast<double>(mask.numel())}, {"turns", clock.turns()}};
+  for (size_t i = 0; i < candidates.size(); ++i) point[candidates[i].name] = summary(clock.spread(i));
+  point["routed_graph_over_dense"] = routed / dense;
+  point["routed_graph_gflops"] = flops / routed * 1e-6;  // of milliseconds
+  return point;
 }
 
 void run(const Options& o) {
@@ -236,17 +229,16 @@ void run(const Options& o) {
   const auto where = torch::TensorOptions(parse_device("cuda")).dtype(parse_dtype(o.dtype));
   torch::manual_seed(o.seed);
   const auto w = make_weights(layer, where);
-  ordered_json result = {
-      {"kernel", "expert_mlp"},
-      {"layer", layer.name},
-      {"d_model", layer.d_model},
-      {"experts", layer.experts},
-      {"expert_size", layer.expert_size},
-      {"gated", layer.gated},
-      {"dtype", o.dtype},
-      {"device", at::cuda::getCurrentDeviceProperties()->name},
-      {"gflops_formula", "4 (gated: 6) * chosen pairs * expert_size * d_model / median seconds"},
-      {"points", ordered_json::array()}};
+  ordered_json result = {{"kernel", "expert_mlp"},
+                         {"layer", layer.name},
+                         {"d_model", layer.d_model},
+                         {"experts", layer.experts},
+                         {"expert_size", layer.expert_size},
+                         {"gated", layer.gated},
+                         {"dtype", o.dtype},
+                         {"device", at::cuda::getCurrentDeviceProperties()->name},
+                         {"gflops_formula", "4 (gated: 6) * chosen pairs * expert_size * d_model / median"},
+                         {"points", ordered_json::array()}};
   for (const int64_t rows : o.rows)
     for (const double share : o.shares) result["points"].push_back(measure(o, layer, w, rows, share));
   std::cout << result.dump(2) << "\n";
@@ -265,8 +257,8 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--dtype", o.dtype, "float32, bfloat16 or float16")->capture_default_str();
-  app.add_option("--runs", o.runs, "runs per point")->capture_default_str();
-  app.add_option("--seconds", o.seconds, "or as many seconds per point")->capture_default_str();
+  app.add_option("--runs", o.budget.runs, "runs per point")->capture_default_str();
+  app.add_option("--seconds", o.budget.seconds, "or as many seconds per point")->capture_default_str();
   app.add_option("--seed", o.seed, "of weights, inputs and masks")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {

@@ -8,6 +8,7 @@
 
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/kernels/break_even.h"
 #include "kernels/mlp_cases.h"
 
 using namespace d2dmoe;
@@ -118,8 +119,7 @@ TEST_CASE("break-even table: processes that add at the same time lose nothing") 
 }
 
 TEST_CASE("break-even table: where it is kept") {
-  const std::string before = std::getenv("D2DMOE_CACHE_DIR") ? std::getenv("D2DMOE_CACHE_DIR") : "";
-  const std::string home = std::getenv("HOME") ? std::getenv("HOME") : "";
+  const test::ScopedEnv no_own("D2DMOE_CACHE_DIR", nullptr), no_shared("XDG_CACHE_HOME", nullptr);
   {
     const test::ScopedEnv own("D2DMOE_CACHE_DIR", "/somewhere");
     CHECK(cache_folder() == "/somewhere");
@@ -134,9 +134,34 @@ TEST_CASE("break-even table: where it is kept") {
     const test::ScopedEnv shared("XDG_CACHE_HOME", "/var/cache");
     CHECK(cache_folder() == "/var/cache/d2dmoe");
   }
+  const test::ScopedEnv nowhere("HOME", nullptr);
   CHECK(cache_folder().empty());
-  if (!before.empty()) ::setenv("D2DMOE_CACHE_DIR", before.c_str(), 1);
-  if (!home.empty()) ::setenv("HOME", home.c_str(), 1);
   CHECK(test::contains(machine_text(), "LibTorch"));
-  CHECK(machine_text() == machine_text());
+}
+
+TEST_CASE("break-even: each number of threads, instruction set and pass is measured once, apart") {
+  torch::manual_seed(19);
+  const test::MlpCase c{.rows = 8, .d_in = 40, .size = 4, .experts = 4, .d_out = 40};
+  const auto w = test::random_weights(c);
+  const test::TempDir dir;
+  const auto measurements = [&](Pass pass) {
+    const std::string log = said(dir.path(), [&] { CHECK(break_even_share(w, c.experts, 8, pass) >= 0); });
+    int64_t count = 0;
+    for (size_t at = 0; (at = log.find("measured in", at)) != log.npos; ++at) ++count;
+    return count;
+  };
+  const int threads = torch::get_num_threads();
+  torch::set_num_threads(2);
+  CHECK(measurements(Pass::inference) == 1);
+  CHECK(measurements(Pass::inference) == 0);
+  CHECK(measurements(Pass::training) == 1);
+  {
+    const test::ScopedEnv isa("D2DMOE_ISA", "portable");
+    CHECK(measurements(Pass::inference) == 1);
+  }
+  torch::set_num_threads(1);
+  CHECK(measurements(Pass::inference) == 1);
+  torch::set_num_threads(2);
+  CHECK(measurements(Pass::inference) == 0);
+  torch::set_num_threads(threads);
 }

@@ -2,6 +2,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include "d2dmoe/nn/packed_attention.h"
 #include "support/support.h"
 
 using namespace d2dmoe;
@@ -81,6 +82,21 @@ TEST_CASE("attention: dropout of attention weights is random, seeded and unbiase
   auto sum = torch::zeros_like(exact);
   for (int i = 0; i < 2000; ++i) sum += nn::attend(x, x, x, layout, 2, 0.5);
   CHECK(difference(sum / 2000, exact, 0.2) == "");
+}
+
+TEST_CASE("attention: sequences of different lengths do not share their dropped weights") {
+  // Equal scores and an identity as values: each row of the result shows which of its weights were kept.
+  const std::vector<int64_t> lengths = {32, 16};
+  const int64_t heads = 12, dim = 32, tokens = 48;
+  const auto zeros = torch::zeros({tokens, heads * dim});
+  const auto values = torch::cat({torch::eye(32), torch::eye(32).narrow(0, 0, 16)}).repeat({1, heads});
+  const auto out = nn::packed_attention(zeros, zeros, values, {lengths, lengths, heads, 0.5, 7});
+  const auto kept = out.gt(0).view({tokens, heads, 2, 16}).to(torch::kInt64);
+  const auto codes = kept.mul(torch::tensor(2).pow(torch::arange(16))).sum(-1);  // [tokens, heads, 2]
+  const auto longer = codes.narrow(0, 0, 32).flatten(),
+             shorter = codes.narrow(0, 32, 16).select(2, 0).flatten();
+  // 192 codes of 16 bits meet 768 others: two of them by chance.
+  CHECK(torch::isin(shorter, longer).sum().item<int64_t>() < 20);
 }
 
 TEST_CASE("attention: the way with dropout computes the same function") {

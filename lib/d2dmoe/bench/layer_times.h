@@ -56,8 +56,8 @@ struct LayerPoint {
   double touched = 0;  ///< of the experts: those that any row chose
   int64_t turns = 0, copies = 1;
   /// Milliseconds. dense: the dense layer; kernel: expert_mlp with the mask given; automatic: the faster of
-  /// kernel and masked dense product, as the layer decides; routing: router and selection; layer: all that
-  /// the routed layer does.
+  /// kernel and masked dense product, as the layer decides; routing: router and selection, as the layer
+  /// runs them (nothing under the rule "all"); layer: all that the routed layer does.
   eval::Spread dense, kernel, automatic, routing, layer;
   /// Of the same turn: over dense.
   eval::Spread kernel_ratio, automatic_ratio, layer_ratio;

@@ -8,7 +8,7 @@
 #include "d2dmoe/bench/stopwatch.h"
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/format.h"
-#include "d2dmoe/kernels/cpu/micro.h"
+#include "d2dmoe/kernels/cpu/isa.h"
 
 namespace d2dmoe::bench {
 namespace {
@@ -82,7 +82,7 @@ nlohmann::ordered_json machine_facts(torch::Device device) {
   return {{"cpu", processor_name()},
           {"cores", available_cpus()},
           {"threads", torch::get_num_threads()},
-          {"isa", kernels::cpu::micro().name},
+          {"isa", std::string(kernels::cpu::isa_name(kernels::cpu::isa()))},
           {"device", device.str()},
           {"torch", TORCH_VERSION},
           {"cache_bytes", last_level_cache(device)}};

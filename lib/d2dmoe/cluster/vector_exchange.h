@@ -17,8 +17,9 @@ namespace d2dmoe::cluster {
 /// those are then tried one after the other against the sums in force. Every swap made is a gain, though a
 /// round's later ones are chosen from sums that its earlier ones have changed.
 ///
-/// Products are cut into tiles of fixed size, each of one thread, and swaps are made in one thread: the
-/// result does not depend on the number of threads.
+/// Products are cut into tiles of fixed size, and swaps are made in one thread: with more than one tile (512
+/// items) each is one thread's work and the result does not depend on the number of threads; a single tile is
+/// LibTorch's own product.
 class VectorExchange {
  public:
   /// @param vectors     [items, dimension] float32, contiguous, cpu

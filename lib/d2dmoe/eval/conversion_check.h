@@ -16,7 +16,8 @@ struct ConversionError {
 ConversionError conversion_error(models::Model& model, const data::Dataset& dataset, int64_t sentences,
                                  torch::Device device);
 
-/// @throws Error  the difference is more than float error: nothing measured on this model would mean anything
+/// @throws Error  the difference is more than rounding in the model's dtype explains: nothing measured on
+/// this model would mean anything
 void check_conversion(models::Model& model, const data::Dataset& dataset, torch::Device device);
 
 }  // namespace d2dmoe::eval

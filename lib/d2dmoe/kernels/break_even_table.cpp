@@ -24,6 +24,15 @@ namespace fs = std::filesystem;
 
 constexpr int kFormat = 1;  // of the file
 
+// Builds that are not equally fast do not share figures.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr const char* kBuild = __VERSION__ ", sanitized";
+#elif defined(__OPTIMIZE__)
+constexpr const char* kBuild = __VERSION__;
+#else
+constexpr const char* kBuild = __VERSION__ ", not optimised";
+#endif
+
 std::string processor() {
   std::ifstream info("/proc/cpuinfo");
   std::string family, model, stepping;
@@ -74,7 +83,8 @@ fs::path cache_folder() {
 }
 
 std::string machine_text() {
-  return format("{}, LibTorch {}, d2dmoe {} ({})", processor(), TORCH_VERSION, kVersion, kSourceHash);
+  return format("{}, LibTorch {}, d2dmoe {} ({}, {})", processor(), TORCH_VERSION, kVersion, kSourceHash,
+                kBuild);
 }
 
 BreakEvenTable::BreakEvenTable(fs::path folder, std::string machine) : machine_(std::move(machine)) {

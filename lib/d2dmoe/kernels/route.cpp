@@ -29,6 +29,8 @@ PackedRouter pack_router(const std::vector<torch::Tensor>& weights) {
     const torch::Tensor& w = weights[i];
     D2D_CHECK(w.defined() && w.dim() == 2 && w.scalar_type() == at::kFloat && w.is_cpu(),
               "[route] 'weights' {}: must be [outputs, inputs] float32 on the CPU", i);
+    D2D_CHECK(w.size(0) >= 1 && w.size(1) >= 1, "[route] 'weights' {}: got shape {}, must not be empty", i,
+              w.sizes().vec());
     D2D_CHECK(i == 0 || w.size(1) == weights[i - 1].size(0),
               "[route] 'weights' {}: got {} inputs, must be {} like the outputs before it", i, w.size(1),
               i == 0 ? 0 : weights[i - 1].size(0));

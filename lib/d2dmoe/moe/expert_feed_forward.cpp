@@ -53,12 +53,14 @@ ExpertFeedForward::ExpertFeedForward(kernels::MlpWeights weights, int64_t expert
 }
 
 const torch::Tensor& ExpertFeedForward::grams() {
+  // set_data and to() change what a tensor holds without a new version.
   const bool fresh = grams_.defined() && grams_source_.is_same(w_.w2t) &&
-                     grams_.device() == w_.w2t.device() && grams_version_ == w_.w2t._version();
+                     grams_storage_ == w_.w2t.const_data_ptr() && grams_version_ == w_.w2t._version();
   if (!fresh) {
     torch::NoGradGuard no_grad;
     grams_ = kernels::expert_grams(w_, experts_);
     grams_source_ = w_.w2t;
+    grams_storage_ = w_.w2t.const_data_ptr();
     grams_version_ = static_cast<uint32_t>(w_.w2t._version());
   }
   return grams_;
@@ -74,18 +76,21 @@ std::optional<kernels::Routing> ExpertFeedForward::route_fused(const torch::Tens
   if (packed == nullptr) return std::nullopt;
   const RowSelector selector(selection, routed(), mean_norm_);
   auto routing = kernels::route(x, *packed, shared_, selector);
-  if (!routing.usable && selector.reads_scores()) selector.refuse_scores();
-  return routing;
+  if (routing.usable) return routing;
+  if (selector.reads_scores()) selector.refuse_scores();
+  return std::nullopt;  // the kernel stopped before the rule, which does not look at the scores
 }
 
-kernels::Routing ExpertFeedForward::route(const torch::Tensor& x, const torch::Tensor& hidden,
-                                          const Selection& selection, bool watched) {
+kernels::Routing ExpertFeedForward::route(const torch::Tensor& x, const Selection& selection,
+                                          const torch::Tensor& hidden, bool watched) {
   if (!watched || !at::GradMode::is_enabled())
     if (auto routing = route_fused(x, selection)) return *std::move(routing);
   if (auto routing = route_on_device(x, *router_, selection, shared_, mean_norm_)) return *std::move(routing);
-  torch::Tensor scores = selection.oracle()
-                             ? kernels::expert_norms(hidden, grams()).narrow(1, shared_, routed())
-                             : router_->forward(x);
+  const auto norms = [&] {
+    const auto known = hidden.defined() ? hidden : dense_hidden(x, w_).hidden;
+    return kernels::expert_norms(known, grams()).narrow(1, shared_, routed());
+  };
+  const torch::Tensor scores = selection.oracle() ? norms() : router_->forward(x);
   const auto mask = select(scores, selection, mean_norm_);
   if (shared_ == 0) return {scores, mask};
   return {with_shared(scores.amax(1, true), scores, shared_),
@@ -105,7 +110,7 @@ torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteI
     dense = dense_hidden(x, w_);
     ctx.on_activation(site, dense.pre, dense.post, dense.hidden);
   }
-  const kernels::Routing routing = route(x, dense.hidden, selection, watched);
+  const kernels::Routing routing = route(x, selection, dense.hidden, watched);
   if (!dense.hidden.defined()) {
     bool ran_dense = all;
     auto y = all ? kernels::dense_mlp(x, w_)

@@ -49,15 +49,18 @@ class ExpertFeedForward : public nn::FeedForward {
   void set_mean_norm(double mean_norm) { mean_norm_ = mean_norm; }
   const Origin& origin() const { return origin_; }
   void set_origin(Origin origin) { origin_ = std::move(origin); }
+  /// What `selection` decides for these rows, the first part of forward.
+  /// @param x        [N, D]
+  /// @param hidden   [N, F], read by oracle rules alone; undefined: these compute it
+  /// @param watched  somebody may ask for the scores' gradient
+  /// @return         scores and mask over all E experts
+  kernels::Routing route(const torch::Tensor& x, const Selection& selection, const torch::Tensor& hidden = {},
+                         bool watched = false);
   /// Gram matrices of the experts' output weights, kept until these change. [E, S, S] float32
   const torch::Tensor& grams();
 
  private:
-  /// What `selection` decides for these rows; scores and mask over all E experts.
-  /// @param watched  somebody may ask for the scores' gradient
-  kernels::Routing route(const torch::Tensor& x, const torch::Tensor& hidden, const Selection& selection,
-                         bool watched);
-  /// The same by one kernel, where there is one for these rows.
+  /// As route by one kernel, where there is one for these rows.
   std::optional<kernels::Routing> route_fused(const torch::Tensor& x, const Selection& selection);
 
   kernels::MlpWeights w_;
@@ -68,6 +71,7 @@ class ExpertFeedForward : public nn::FeedForward {
   Origin origin_;
   torch::Tensor grams_;         // made on first use by an oracle rule
   torch::Tensor grams_source_;  // the w2t that they were made from, with its version
+  const void* grams_storage_ = nullptr;
   uint32_t grams_version_ = 0;
 };
 

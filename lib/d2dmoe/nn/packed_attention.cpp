@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "d2dmoe/core/error.h"
 #include "d2dmoe/nn/packed_attention_head.h"
 
 namespace d2dmoe::nn {
@@ -14,9 +15,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// Three [longest, longest] matrices of a head and a gradient must stay in a core's cache.
-constexpr int64_t kLongest = 512;
 
 // Where a sequence's rows begin.
 struct Begins {
@@ -110,6 +108,7 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& out_grads) {
+    D2D_CHECK(!at::GradMode::is_enabled(), "[attention]: has no gradient of its gradient");
     const auto qkv = ctx->get_saved_variables();
     const PackedAttentionArgs args{ctx->saved_data["queries"].toIntVector(),
                                    ctx->saved_data["keys"].toIntVector(), ctx->saved_data["heads"].toInt(),
@@ -130,7 +129,7 @@ bool packed_attention_fits(const torch::Tensor& q, const torch::Tensor& k, const
                            int64_t longest) {
   const auto type = q.scalar_type();
   return q.is_cpu() && (type == at::kFloat || type == at::kBFloat16) && k.scalar_type() == type &&
-         v.scalar_type() == type && longest <= kLongest;
+         v.scalar_type() == type && longest <= kLongestHead;
 }
 
 torch::Tensor packed_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,

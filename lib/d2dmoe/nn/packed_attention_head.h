@@ -14,6 +14,10 @@ struct HeadRows {
   int64_t stride;
 };
 
+/// Most queries and most keys of a head: three [queries, keys] matrices of a head and a gradient must stay in
+/// a core's cache. The random numbers of a row of weights are counted by it.
+constexpr int64_t kLongestHead = 512;
+
 /// One head of one sequence.
 struct AttentionHead {
   int64_t queries = 0, keys = 0, dim = 0;

@@ -122,7 +122,11 @@ std::vector<Wanted> wanted_settings(Subject& subject, const BenchRequest& reques
         requested_selection(rule.empty() ? "dynamic_k" : rule, value, request.floor.value_or(0), model);
     wanted.push_back({selection, eval::uniform_setting(model, *selection)});
   }
-  if (wanted.empty()) wanted.push_back({std::nullopt, eval::current_setting(model)});
+  if (wanted.empty()) {
+    const auto selection = requested_selection(request.rule, std::nullopt, request.floor, model);
+    wanted.push_back(
+        {selection, selection ? eval::uniform_setting(model, *selection) : eval::current_setting(model)});
+  }
   return wanted;
 }
 

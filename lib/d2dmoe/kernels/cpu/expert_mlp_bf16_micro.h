@@ -22,8 +22,9 @@ constexpr int64_t kSpareRows = 32;
 /// instruction set's own affair for pack_columns, start_sums, add_listed and finish_sums; pack_rows, dots and
 /// finish_hidden keep column i in lane i.
 ///
-/// Each output element is summed in an order that does not depend on how rows are grouped into calls of one
-/// function; the two forms (panels; dots and add_listed) sum in different orders.
+/// Each output element is summed in one order by panels and by dots, however rows are grouped into calls;
+/// add_listed pairs the neurons that any row of its group has, so the group decides which two of them are
+/// multiplied as a pair.
 struct Bf16Micro {
   /// What a set changes about the processor around many calls of multiply(), as it found it.
   struct alignas(64) Registers {
