@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
+#include <sys/resource.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -44,6 +45,25 @@ int64_t row_bucket(const MlpWeights& w, int64_t rows) {
   while (bucket < rows && bucket < kMostRows && dense_flops(w, 2 * bucket) <= kMostFlops) bucket *= 2;
   return bucket;
 }
+
+// Whether other programs took this one's processors while it measured: how often it was put aside. Threads
+// that wait for one that was put aside make times many times too long, the least among them too.
+class Disturbance {
+ public:
+  bool seen() const {
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    return static_cast<double>(interruptions() - before_) > 2 + 10 * seconds;  // an idle machine has a few
+  }
+
+ private:
+  static int64_t interruptions() {
+    struct rusage usage = {};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_nivcsw;
+  }
+  int64_t before_ = interruptions();
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
 
 // Least seconds of each candidate: what disturbs a run only ever makes it longer.
 std::vector<double> least_seconds(const std::vector<std::function<void()>>& candidates) {
@@ -156,11 +176,11 @@ double look_up_or_measure(const MlpWeights& w, int64_t experts, int64_t rows, Pa
   static BreakEvenTable table(cache_folder(), machine_text());
   const std::string layer = layer_text(w, experts, rows, pass);
   if (const auto share = table.find(layer)) return *share;
-  const auto start = std::chrono::steady_clock::now();
+  const Disturbance disturbance;
   const double share = measure(w, experts, rows, pass);
-  log::debug("[break-even] {}: {:.3f}, measured in {:.2f} s", layer, share,
-             std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  table.add(layer, share);
+  const bool keep = !disturbance.seen();
+  log::debug("[break-even] {}: {:.3f}{}", layer, share, keep ? "" : ", not kept: the machine was busy");
+  if (keep) table.add(layer, share);
   return share;
 }
 

@@ -12,9 +12,9 @@ enum class Pass { inference, training };
 ///
 /// Measured when first asked for (each shape, dtype, activation, instruction set, number of threads and power
 /// of two of rows; a few hundredths of a second, seconds for the widest layers) on made-up rows with these
-/// weights, and kept in the machine's table (break_even_table.h). Thread-safe. It decides only which way the
-/// same function is computed.
-/// On other devices nothing is measured: 2 where expert_mlp has a kernel, else 0.
+/// weights, and kept in the machine's table (break_even_table.h) unless other programs disturbed it.
+/// Thread-safe. It decides only which way the same function is computed. On other devices nothing is
+/// measured: 2 where expert_mlp has a kernel, else 0.
 /// @param rows  token rows of a call; from 1024 on, and where the dense layer takes more than 4e10 FLOPs, the
 ///              figure of fewer rows holds
 double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass = Pass::inference);
