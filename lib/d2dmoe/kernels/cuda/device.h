@@ -9,7 +9,8 @@
 /// The kernels' own text (everything else in this folder that ends in .h) is compiled twice: by nvcc, with
 /// the bodies below, and by the host compiler, with the bodies of tests/kernels/simt/, which carry out what
 /// the PTX manual says of the same instructions. The latter is how the kernels are tested on machines without
-/// a GPU. The two sets live in two namespaces, so that a program may hold both.
+/// a GPU. The two sets live in two namespaces, so that a program may hold both. Several .cu files include the
+/// same text: kernels that are no templates are static, or the linker meets their host side more than once.
 #if defined(__CUDACC__)
 
 #include <cuda_bf16.h>

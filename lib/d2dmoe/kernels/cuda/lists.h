@@ -49,7 +49,7 @@ D2DMOE_DEVICE Share share_of(const uint8_t* mask, int64_t rows, int64_t experts,
 }
 
 /// Grid: (bands, groups of kListExperts experts). before[band, e] becomes the band's count.
-__global__ void __launch_bounds__(kThreads)
+static __global__ void __launch_bounds__(kThreads)
     count_pairs(const uint8_t* mask, int64_t rows, int64_t experts, int band_rows, int32_t* before) {
   __shared__ int32_t counts[kWarps][32];
   const Share s = share_of(mask, rows, experts, band_rows);
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads)
 
 /// One block. Counts become running sums over the bands, experts get their place among the pairs, and every
 /// expert's pairs are cut into tiles.
-__global__ void __launch_bounds__(kThreads) sum_counts(int64_t experts, int bands, Lists l) {
+static __global__ void __launch_bounds__(kThreads) sum_counts(int64_t experts, int bands, Lists l) {
   __shared__ int32_t scratch[kWarps];
   int32_t pairs = 0, tile_count = 0;
   for (int64_t first = 0; first < experts; first += kThreads) {
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kThreads) sum_counts(int64_t experts, int band
 }
 
 /// Grid as count_pairs. Writes the rows of every expert in ascending order.
-__global__ void __launch_bounds__(kThreads)
+static __global__ void __launch_bounds__(kThreads)
     list_rows(const uint8_t* mask, int64_t rows, int64_t experts, int band_rows, Lists l) {
   __shared__ int32_t counts[kWarps][32];
   const Share s = share_of(mask, rows, experts, band_rows);

@@ -37,8 +37,8 @@ namespace d2dmoe::kernels::cuda::D2DMOE_SIMT {
 
 // One warp per expert goes down its column of the mask; lanes find their place by counting the votes below
 // them.
-__global__ void plain_list_rows(const uint8_t* mask, int64_t row_count, int64_t experts, int32_t* counts,
-                                int32_t* rows) {
+static __global__ void plain_list_rows(const uint8_t* mask, int64_t row_count, int64_t experts,
+                                       int32_t* counts, int32_t* rows) {
   const int64_t e = blockIdx.x;
   const unsigned lane = threadIdx.x;
   int32_t found = 0;
