@@ -107,24 +107,6 @@ D2DMOE_DEVICE Chunk load_chunk(const void* from) {
   return *static_cast<const Chunk*>(from);
 }
 
-/// Queues kernel<<<grid, block, shared bytes, stream>>>(arguments…).
-/// @return  nullptr, or why it failed
-template <class... Parameters, class... Arguments>
-const char* launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes, void* stream,
-                   Arguments... arguments) {
-  constexpr int kWithoutAsking = 48 * 1024;  // a kernel gets more shared memory only after this call
-  cudaError_t error = cudaSuccess;
-  if (shared_bytes > kWithoutAsking)
-    error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                 cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-  if (error == cudaSuccess) {
-    kernel<<<grid, block, static_cast<size_t>(shared_bytes), static_cast<cudaStream_t>(stream)>>>(
-        arguments...);
-    error = cudaGetLastError();
-  }
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
-}
-
 /// Multiprocessors of the current device.
 inline int multiprocessors() {
   int device = 0, count = 0;
@@ -132,6 +114,43 @@ inline int multiprocessors() {
       cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
     return 1;
   return count;
+}
+/// Bytes of shared memory that a block of the current device gets at most: 163 KiB on sm_80, 99 KiB on sm_86
+/// and sm_89, 227 KiB on sm_90.
+inline int most_shared_bytes() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
+    return 48 * 1024;
+  return bytes;
+}
+
+/// Lets a kernel have all the shared memory that a block of the current device gets. Always as much, whatever
+/// a launch needs: the figure is the kernel's, and a smaller one would take from launches of other threads
+/// and from graphs that are being captured.
+inline cudaError_t allow_shared_memory(const void* kernel) {
+  cudaFuncAttributes has;
+  const cudaError_t error = cudaFuncGetAttributes(&has, kernel);
+  if (error != cudaSuccess) return error;
+  const int most = most_shared_bytes() - static_cast<int>(has.sharedSizeBytes);
+  if (has.maxDynamicSharedSizeBytes >= most) return cudaSuccess;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+}
+
+/// Queues kernel<<<grid, block, shared bytes, stream>>>(arguments…).
+/// @return  nullptr, or why it failed
+template <class... Parameters, class... Arguments>
+const char* launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes, void* stream,
+                   Arguments... arguments) {
+  constexpr int kWithoutAsking = 48 * 1024;  // a kernel gets more shared memory only after this call
+  cudaError_t error = cudaSuccess;
+  if (shared_bytes > kWithoutAsking) error = allow_shared_memory(reinterpret_cast<const void*>(kernel));
+  if (error == cudaSuccess)
+    kernel<<<grid, block, static_cast<size_t>(shared_bytes), static_cast<cudaStream_t>(stream)>>>(
+        arguments...);
+  const cudaError_t last = cudaGetLastError();  // also forgets it: the caller is told, not the next to ask
+  if (error == cudaSuccess) error = last;
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
 }  // namespace d2dmoe::kernels::cuda::D2DMOE_SIMT
