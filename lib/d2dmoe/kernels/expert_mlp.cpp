@@ -75,8 +75,9 @@ torch::Tensor run_cuda(const torch::Tensor& x, const torch::Tensor& mask, const 
 
 bool has_kernel(const torch::Tensor& x) {
   const auto type = x.scalar_type();
-  if (type == at::kFloat || type == at::kBFloat16) return x.is_cpu() || (x.is_cuda() && cuda::available());
-  return type == at::kHalf && x.is_cuda() && cuda::available();
+  if (type != at::kFloat && type != at::kBFloat16 && type != at::kHalf) return false;
+  if (x.is_cpu()) return type != at::kHalf;
+  return x.is_cuda() && cuda::available(x.device().index());
 }
 
 torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w) {

@@ -45,6 +45,7 @@ std::optional<kernels::Routing> route_on_device(const torch::Tensor& x, const Ro
   if (!x.is_cuda() || !rule || !element || at::GradMode::is_enabled() ||
       at::autocast::is_autocast_enabled(at::kCUDA))
     return std::nullopt;
+  const c10::DeviceGuard guard(x.device());
   RouteArgs args;
   args.rows = x.size(0), args.d_in = x.size(1), args.width = router.width();
   args.experts = router.experts() + shared, args.shared = shared,
@@ -67,7 +68,6 @@ std::optional<kernels::Routing> route_on_device(const torch::Tensor& x, const Ro
   args.x = rows.const_data_ptr(), args.x_stride = rows.stride(0);
   args.scores = routing.scores.mutable_data_ptr<float>();
   args.mask = reinterpret_cast<uint8_t*>(routing.mask.mutable_data_ptr<bool>());
-  const c10::DeviceGuard guard(x.device());
   const c10::Stream stream = c10::impl::VirtualGuardImpl(x.device().type()).getStream(x.device());
   const char* failure = kernels::cuda::route(args, stream.native_handle());
   D2D_CHECK(!failure, "[route] on {}: {}", x.device().str(), failure);

@@ -1,12 +1,18 @@
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
 
+#include <cuda_runtime.h>
+
 #include "d2dmoe/kernels/cuda/elements.h"
 #include "d2dmoe/kernels/cuda/plan.h"
 
 namespace d2dmoe::kernels::cuda {
 
-bool available() {
-  return true;
+bool available(int device) {
+  int major = 0;
+  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess)
+    return major >= 8;
+  cudaGetLastError();  // answered here: nobody else need hear of it
+  return false;
 }
 
 size_t workspace_bytes(const ExpertMlpArgs& args) {

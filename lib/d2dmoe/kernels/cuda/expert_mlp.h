@@ -6,8 +6,8 @@
 
 namespace d2dmoe::kernels::cuda {
 
-/// Whether the CUDA kernels were built.
-bool available();
+/// Whether the CUDA kernels were built and a device runs them: compute capability 8.0 and up.
+bool available(int device);
 /// Device memory that a call needs besides its operands: a function of the shapes alone.
 size_t workspace_bytes(const ExpertMlpArgs& args);
 /// expert_mlp on device pointers of the current device; returns when the work is queued on `stream` (a

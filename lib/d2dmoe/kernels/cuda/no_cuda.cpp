@@ -9,7 +9,7 @@ constexpr const char* kMissing = "the CUDA kernels are not part of this build";
 
 }  // namespace
 
-bool available() {
+bool available(int) {
   return false;
 }
 size_t workspace_bytes(const ExpertMlpArgs&) {

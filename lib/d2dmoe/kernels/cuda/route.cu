@@ -1,11 +1,13 @@
 #include "d2dmoe/kernels/cuda/route.h"
 
+#include "d2dmoe/kernels/cuda/expert_mlp.h"
 #include "d2dmoe/kernels/cuda/route_run.h"
 
 namespace d2dmoe::kernels::cuda {
 
 bool can_route(const RouteArgs& args) {
-  return device::route_fits(args);
+  int current = 0;
+  return cudaGetDevice(&current) == cudaSuccess && available(current) && device::route_fits(args);
 }
 
 const char* route(const RouteArgs& args, void* stream) {
