@@ -128,6 +128,20 @@ TEST_CASE("cuda expert_mlp: emulated, several tiles of pairs, bands of rows and 
   check_case({.rows = 2100, .d_in = 8, .size = 4, .experts = 2, .d_out = 8}, torch::kBFloat16);
 }
 
+TEST_CASE("cuda expert_mlp: emulated, narrow bands where blocks get little shared memory, the same bytes") {
+  torch::manual_seed(50);
+  const MlpCase c{.rows = 2100, .d_in = 8, .size = 4, .experts = 2, .d_out = 8};
+  const auto w = test::to_dtype(test::random_weights(c), torch::kBFloat16);
+  const auto x = torch::randn({c.rows, c.d_in}).to(torch::kBFloat16);
+  const auto mask = test::random_mask(c, 0.4);
+  const auto y = test::emulated_expert_mlp(Kernels::tuned, x, mask, w);
+  const int before = simt::most_shared_bytes();
+  simt::set_most_shared_bytes(99 * 1024);
+  const auto narrow = test::emulated_expert_mlp(Kernels::tuned, x, mask, w);
+  simt::set_most_shared_bytes(before);
+  CHECK(torch::equal(narrow, y));
+}
+
 TEST_CASE("cuda expert_mlp: emulated, rows of x that lie apart") {
   torch::manual_seed(46);
   const MlpCase c{.rows = 22, .experts = 3};
@@ -193,7 +207,7 @@ TEST_CASE("cuda expert_mlp: emulated, the plain kernels") {
 // What follows runs on a device, and is skipped, in words, where there is none.
 
 TEST_CASE("cuda expert_mlp: on a device, the tuned and the plain kernels against the reference", "[cuda]") {
-  if (!torch::cuda::is_available() || !cuda::available()) {
+  if (!torch::cuda::is_available() || !cuda::available(0)) {
     WARN("no CUDA device, or a build without CUDA: the kernels themselves did not run");
     return;
   }

@@ -141,6 +141,19 @@ TEST_CASE("cuda route: sizes that do not fit are known before") {
   CHECK(test::emulated_route_fits(args));
 }
 
+TEST_CASE("cuda route: emulated, blocks with little shared memory take fewer rows") {
+  torch::manual_seed(57);
+  const int before = simt::most_shared_bytes();
+  simt::set_most_shared_bytes(99 * 1024);
+  for (const int64_t experts : {64, 512, 768})
+    check_case(torch::randn({18, 8}), random_router(8, 8, 2, experts), kRules[1]);
+  RouteArgs args;
+  args.depth = 2, args.width = 128, args.experts = 800, args.d_in = 8;
+  CHECK_FALSE(test::emulated_route_fits(args));
+  simt::set_most_shared_bytes(before);
+  CHECK(test::emulated_route_fits(args));
+}
+
 TEST_CASE("route_on_device: nothing where there is no device") {
   const torch::NoGradGuard no_grad;
   const moe::Router router(16, 8, 2, 9, 1);

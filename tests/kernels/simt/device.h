@@ -194,10 +194,14 @@ inline Chunk load_chunk(const void* from) {
 template <class... Parameters, class... Arguments>
 const char* launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes, void*,
                    Arguments... arguments) {
+  if (shared_bytes > simt::most_shared_bytes()) return "more shared memory than a block gets";
   simt::run_grid(grid, block, static_cast<size_t>(shared_bytes), [&] { kernel(arguments...); });
   return nullptr;
 }
 
+inline int most_shared_bytes() {
+  return simt::most_shared_bytes();
+}
 inline int multiprocessors() {
   return 1;  // so that blocks take several tiles
 }

@@ -70,6 +70,7 @@ struct Block {
 };
 
 Order the_order = Order::ascending;
+int the_most_shared_bytes = 163 * 1024;
 Block block;
 Fiber* running = nullptr;
 const std::function<void()>* the_body = nullptr;
@@ -185,6 +186,13 @@ void fail(const char* what) {
 
 void set_order(Order order) {
   the_order = order;
+}
+
+int most_shared_bytes() {
+  return the_most_shared_bytes;
+}
+void set_most_shared_bytes(int bytes) {
+  the_most_shared_bytes = bytes;
 }
 
 void run_grid(Dim3 grid, Dim3 block_size, size_t shared_bytes, const std::function<void()>& body) {

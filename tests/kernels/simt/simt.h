@@ -21,6 +21,10 @@ struct Dim3 {
 enum class Order { ascending, descending };
 void set_order(Order order);
 
+/// Shared memory that a block of the pretended device gets at most: at first 163 KiB, as on sm_80.
+int most_shared_bytes();
+void set_most_shared_bytes(int bytes);
+
 /// Runs body() once per thread of the grid.
 /// @param shared_bytes  dynamic shared memory of a block
 void run_grid(Dim3 grid, Dim3 block, size_t shared_bytes, const std::function<void()>& body);

@@ -51,7 +51,8 @@ struct Plan {
   int64_t bands = 0;       ///< ceil(rows / band_rows)
   int64_t stride = 0;      ///< elements from one pair's activations to the next: S, up to whole chunks
   int64_t most_tiles = 0;  ///< tiles when everything is chosen
-  size_t before = 0;       ///< [bands + 1, experts] int32: pairs of the expert in the bands above; last: all
+  size_t before = 0;       ///< [bands + 1, experts] int32: pairs of the expert in the bands above; last: all.
+                           ///< Has room for narrow bands
   size_t offsets = 0;      ///< [experts + 1] int32: first pair of the expert
   size_t rows = 0;         ///< [pairs] int32: the pair's row, by expert, ascending
   size_t tiles = 0;        ///< [most_tiles] Tile
@@ -70,6 +71,9 @@ struct Plan {
 inline int64_t band_rows_for(int64_t rows) {
   return rows >= 2048 ? 256 : rows >= 1024 ? 128 : rows >= 256 ? 64 : 32;
 }
+
+/// Rows of the widest bands on devices where a block has no shared memory for 256 of them.
+constexpr int64_t kNarrowBandRows = 128;
 
 inline Plan plan_of(const ExpertMlpArgs& a) {
   const int64_t element = a.element == Element::float32 ? 4 : 2;
@@ -96,7 +100,8 @@ inline Plan plan_of(const ExpertMlpArgs& a) {
     p.bands = tiles(a.rows, p.band_rows);
     p.stride = tiles(a.expert_size(), chunk) * chunk;
     p.most_tiles = a.experts * tiles(a.rows, kTilePairs);
-    p.before = take(4 * (p.bands + 1) * a.experts);
+    const int64_t narrowest = p.band_rows < kNarrowBandRows ? p.band_rows : kNarrowBandRows;
+    p.before = take(4 * (tiles(a.rows, narrowest) + 1) * a.experts);
     p.offsets = take(4 * (a.experts + 1));
     p.rows = take(4 * a.rows * a.experts);
     p.tiles = take(static_cast<int64_t>(sizeof(Tile)) * p.most_tiles);
@@ -104,6 +109,15 @@ inline Plan plan_of(const ExpertMlpArgs& a) {
     p.hidden = take(element * a.rows * a.experts * p.stride);
   }
   p.bytes = end;
+  return p;
+}
+
+/// The same plan with bands of at most kNarrowBandRows rows.
+inline Plan with_narrow_bands(Plan p, int64_t rows) {
+  if (p.band_rows > kNarrowBandRows) {
+    p.band_rows = kNarrowBandRows;
+    p.bands = tiles(rows, kNarrowBandRows);
+  }
   return p;
 }
 

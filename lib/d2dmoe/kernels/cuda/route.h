@@ -31,8 +31,9 @@ struct RouteArgs {
   int64_t routed() const { return experts - shared; }
 };
 
-/// Whether the route kernel is built and takes these sizes: at most RouteArgs::kMostLayers layers, width and
-/// experts at most 1024.
+/// Whether the route kernel is built and takes these sizes on the current device: at most
+/// RouteArgs::kMostLayers layers, width and experts at most 1024, or 768 where a block gets no more than 99
+/// KiB of shared memory.
 bool can_route(const RouteArgs& args);
 /// Scores and selects in one kernel, on device pointers of the current device; queues and returns, as
 /// expert_mlp. The products run on tensor cores with each factor split into two bfloat16 numbers: about 16

@@ -146,23 +146,33 @@ inline int64_t widest_layer(const RouteArgs& a) {
   return a.depth > 1 && a.width > a.routed() ? a.width : a.routed();
 }
 
+// Rows of a block differ by 4 floats in their bank: the 8 rows that a warp reads together lie in 32 banks.
+inline int route_apart(const RouteArgs& a) {
+  return static_cast<int>(tiles(widest_layer(a), 32) * 32 + 4);
+}
+/// Shared memory of a block of so many rows.
+inline int route_shared(const RouteArgs& a, int rows) {
+  return 2 * rows * route_apart(a) * 4;
+}
+
+/// On the current device.
 inline bool route_fits(const RouteArgs& a) {
   return a.depth >= 1 && a.depth <= RouteArgs::kMostLayers && a.routed() >= 1 &&
-         widest_layer(a) <= kMostRouted && a.d_in <= INT32_MAX / 2;
+         widest_layer(a) <= kMostRouted && a.d_in <= INT32_MAX / 2 &&
+         route_shared(a, 16) <= most_shared_bytes();
 }
 
 /// @param args  its element is T, route_fits(args)
 template <class T>
 const char* run_route(const RouteArgs& a, void* stream) {
   if (a.rows == 0) return nullptr;
-  // Rows of a block differ by 4 floats in their bank: the 8 rows that a warp reads together lie in 32 banks.
-  const int apart = static_cast<int>(tiles(widest_layer(a), 32) * 32 + 4);
   const auto queue = [&](auto kernel, int rows) {
     return launch(kernel, dim3(static_cast<unsigned>(tiles(a.rows, rows))), dim3(kThreads),
-                  2 * rows * apart * 4, stream, a, apart);
+                  route_shared(a, rows), stream, a, route_apart(a));
   };
   // More rows read the router's weights less often, as long as they fit.
-  return widest_layer(a) <= kMostRouted / 2 ? queue(route_rows<T, 2>, 32) : queue(route_rows<T, 1>, 16);
+  const bool wide = widest_layer(a) <= kMostRouted / 2 && route_shared(a, 32) <= most_shared_bytes();
+  return wide ? queue(route_rows<T, 2>, 32) : queue(route_rows<T, 1>, 16);
 }
 
 }  // namespace d2dmoe::kernels::cuda::D2DMOE_SIMT

@@ -5,7 +5,8 @@
 #include "d2dmoe/kernels/cuda/project.h"
 
 /// The host's side of the routed layer: which kernels are queued, with which grids. Nothing here waits for
-/// the device, and what is queued depends on the shapes alone, so a call can be captured in a CUDA graph.
+/// the device, and what is queued depends on the shapes and the kind of device alone, so a call can be
+/// captured in a CUDA graph.
 namespace d2dmoe::kernels::cuda::D2DMOE_SIMT {
 
 constexpr int64_t kMostAcross = 65535;  // blocks along a grid's second dimension
@@ -127,7 +128,11 @@ struct Run {
 /// @param args  its element is T
 template <class T>
 const char* run(const ExpertMlpArgs& args, void* workspace, void* stream) {
-  return Run<T>{TypedMlpArgs<T>(args), plan_of(args), static_cast<char*>(workspace), stream}.all();
+  Plan plan = plan_of(args);
+  constexpr int kDeclared = 1024;  // more than `combine` declares besides
+  if (combine_shared(plan.band_rows) + kDeclared > most_shared_bytes())
+    plan = with_narrow_bands(plan, args.rows);
+  return Run<T>{TypedMlpArgs<T>(args), plan, static_cast<char*>(workspace), stream}.all();
 }
 
 }  // namespace d2dmoe::kernels::cuda::D2DMOE_SIMT
