@@ -82,6 +82,19 @@ TEST_CASE("selection: every rule equals its definition, row form and tensor form
   }
 }
 
+TEST_CASE("selection: for all rows at once, a row with NaN runs no expert and the others what they would") {
+  const auto scores = hard_scores(6, 5, 13);
+  auto with_nan = scores.clone();
+  with_nan[2][1] = std::numeric_limits<float>::quiet_NaN();
+  for (const auto& rule : moe::rules::table()) {
+    CAPTURE(rule.name);
+    const double value = rule.whole ? 2 : 0.4;
+    auto want = rule.tensor(scores, value, 0);
+    want[2].fill_(false);
+    CHECK(torch::equal(rule.tensor(with_nan, value, 0), want));
+  }
+}
+
 TEST_CASE("selection: ties at the threshold run, zero never does, rows may be empty") {
   const auto scores = torch::tensor({{2.f, 1.f, 1.f, 0.5f}, {0.f, 0.f, 0.f, 0.f}});
   const auto mask = moe::select(scores, {"dynamic_k", 0.5, 0}, 0);

@@ -119,7 +119,8 @@ torch::Tensor top_k_tensor(const torch::Tensor& scores, double k, float floor) {
   const auto order = std::get<1>(scores.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true));
   return torch::zeros(scores.sizes(), scores.options().dtype(torch::kBool))
       .scatter_(1, order.narrow(1, 0, static_cast<int64_t>(k)), true)
-      .logical_and_(may_run(scores, floor));
+      .logical_and_(may_run(scores, floor))
+      .logical_and_(scores.eq(scores).all(1, /*keepdim=*/true));  // a row with NaN runs no expert
 }
 
 }  // namespace

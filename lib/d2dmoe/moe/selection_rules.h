@@ -16,7 +16,7 @@ namespace d2dmoe::moe::rules {
 /// @param order   scratch that the caller keeps between rows
 using RowRule = void (*)(const float* scores, int64_t experts, double value, float floor, bool* mask,
                          std::vector<int32_t>& order);
-/// The same for all rows: [N, E] float32 -> [N, E] bool.
+/// The same for all rows: [N, E] float32 -> [N, E] bool. A row with NaN runs no expert.
 using TensorRule = torch::Tensor (*)(const torch::Tensor& scores, double value, float floor);
 
 struct Rule {
