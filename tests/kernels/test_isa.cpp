@@ -24,8 +24,8 @@ torch::Tensor exact(const torch::Tensor& z, Activation activation) {
   return {};
 }
 
-const std::vector<Activation> kEveryActivation = {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh,
-                                              Activation::silu, Activation::tanh};
+const std::vector<Activation> kEveryActivation = {Activation::relu, Activation::gelu_erf,
+                                                  Activation::gelu_tanh, Activation::silu, Activation::tanh};
 
 }  // namespace
 
