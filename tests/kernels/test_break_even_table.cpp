@@ -147,7 +147,7 @@ TEST_CASE("break-even: each number of threads, instruction set and pass is measu
   const auto measurements = [&](Pass pass) {
     const std::string log = said(dir.path(), [&] { CHECK(break_even_share(w, c.experts, 8, pass) >= 0); });
     int64_t count = 0;
-    for (size_t at = 0; (at = log.find("measured in", at)) != log.npos; ++at) ++count;
+    for (size_t at = 0; (at = log.find("[break-even]", at)) != log.npos; ++at) ++count;
     return count;
   };
   const int threads = torch::get_num_threads();

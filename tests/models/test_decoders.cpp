@@ -472,7 +472,9 @@ TEST_CASE("decoders: what a config asks for and we lack is one sentence") {
     auto config = ordered_json::parse(std::ifstream(dir / "config.json"));
     config[key] = value;
     std::ofstream(dir / "config.json") << config;
-    CHECK(contains(message_of([&] { models::load_model(io::HfFolder(dir.path())); }), part));
+    const std::string message = message_of([&] { models::load_model(io::HfFolder(dir.path())); });
+    INFO(message);
+    CHECK(contains(message, part));
   }
 }
 
