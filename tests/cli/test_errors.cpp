@@ -107,8 +107,8 @@ TEST_CASE("cli: tensors of another shape or dtype name file, tensor, expected an
   const auto train = [&] { return test::d2dmoe({"train", "--config", config.string()}); };
   replace_in(dir / "model" / "config.json", "\"intermediate_size\": 64", "\"intermediate_size\": 32");
   check_fails(train(), 1,
-              {"model/model.safetensors'", "bert.encoder.layer.0.intermediate.dense.", "has shape [64",
-               "must be [32", "model/config.json", "Hint: "});
+              {"model/model.safetensors'", "bert.encoder.layer.0.intermediate.dense.bias' has shape [64],",
+               "it must be [32].", "model/config.json", "Hint: "});
   replace_in(dir / "model" / "config.json", "\"intermediate_size\": 32", "\"intermediate_size\": 64");
 
   replace_in(dir / "model" / "model.safetensors", "\"dtype\":\"F32\"", "\"dtype\":\"I32\"");
