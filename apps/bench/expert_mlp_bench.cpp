@@ -34,11 +34,12 @@ ordered_json summary(const eval::Spread& ms) {
 ordered_json measure(const Options& o, bench::SyntheticLayer& layer, const torch::Tensor& x, double share) {
   const auto w = layer.layer()->weights();
   const auto mask = bench::chosen_experts({{layer.layer()}, x, layer.selection(x, share)});
+  const double active = kernels::active_share(x, w);
   const std::vector<bench::Candidate> candidates = {
       {"dense", [&](size_t) { return kernels::dense_mlp(x, w); }, torch::ones_like(mask)},
       {"routed", [&](size_t) { return kernels::expert_mlp(x, mask, w); }, mask},
       {"masked_dense", [&](size_t) { return kernels::masked_dense_mlp(x, mask, w); }, mask},
-      {"auto", [&](size_t) { return kernels::expert_mlp_auto(x, mask, w, nullptr); }, mask},
+      {"auto", [&](size_t) { return kernels::expert_mlp_auto(x, mask, w, nullptr, -1, active); }, mask},
   };
   bench::validate(candidates, x, w);
   const auto clock = bench::time_in_turn(candidates, o.budget);
@@ -50,7 +51,8 @@ ordered_json measure(const Options& o, bench::SyntheticLayer& layer, const torch
   point["routed_over_dense"] = clock.spread(1).median / clock.spread(0).median;
   point["auto_over_dense"] = clock.spread(3).median / clock.spread(0).median;
   point["routed_gflops"] = flops / clock.spread(1).median * 1e-6;
-  point["break_even_share"] = kernels::break_even_share(w, o.shape.experts, x.size(0));
+  point["break_even_share"] =
+      kernels::break_even_share(w, o.shape.experts, x.size(0), kernels::Pass::inference, active);
   return point;
 }
 

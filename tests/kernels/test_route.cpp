@@ -1,6 +1,5 @@
 #include "d2dmoe/kernels/route.h"
 
-#include "d2dmoe/kernels/chosen_pairs.h"
 #include "d2dmoe/kernels/cpu/micro.h"
 #include "kernels/mlp_cases.h"
 
@@ -166,13 +165,4 @@ TEST_CASE("route: what is refused") {
   CHECK(test::contains(test::message_of([&] { pack_router({}); }), "no layer"));
   CHECK(test::contains(test::message_of([&] { pack_router({router[0], router[0]}); }), "must be 16"));
   CHECK(test::contains(test::message_of([&] { pack_router({router[0].to(torch::kHalf)}); }), "float32"));
-}
-
-TEST_CASE("chosen pairs: counts flags, eight at a time and the rest") {
-  torch::manual_seed(26);
-  for (const int64_t count : {0, 1, 7, 8, 9, 64, 1001}) {
-    const auto mask = torch::rand({count}).lt(0.5);
-    CHECK(chosen_pairs(mask.data_ptr<bool>(), count) == mask.sum().item<int64_t>());
-  }
-  CHECK(chosen_pairs(torch::ones({4096}, torch::kBool).data_ptr<bool>(), 4096) == 4096);
 }

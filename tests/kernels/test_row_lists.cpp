@@ -40,6 +40,7 @@ TEST_CASE("row lists: pairs are counted") {
     const auto mask = torch::rand({count}).lt(0.4);
     CHECK(count_pairs(bytes(mask), count) == mask.sum().item<int64_t>());
   }
+  CHECK(count_pairs(bytes(torch::ones({4096}, torch::kBool)), 4096) == 4096);
 }
 
 TEST_CASE("row lists: runs cover the rows once and carry about equal work") {

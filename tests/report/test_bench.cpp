@@ -26,6 +26,7 @@ Json point(int64_t rows, double share) {
   return {{"rows", rows},
           {"share", share},
           {"dense", {{"median_ms", 8}}},
+          {"dense_path", times(6, 8)},
           {"kernel", times(8 * share, 8)},
           {"auto", times(8 * share, 8)},
           {"routing", {{"median_ms", 0.4}}},
@@ -69,8 +70,8 @@ TEST_CASE("bench report: lines stand below their heads") {
   const auto line = report::bench_line(layer.at("points")[3]);
   CHECK(contains(heading, "24x128: D 768, 18.9 MB of weights, independent masks"));
   CHECK(line.size() == columns.size());
-  CHECK(contains(line,
-                 "   256  50.0 %           8          4  0.500  0.500         4.4  0.550  [0.495, 0.605]"));
+  CHECK(contains(
+      line, "   256  50.0 %           8  0.750          4  0.500  0.500         4.4  0.550  [0.495, 0.605]"));
   CHECK(contains(line, "GFLOP/s"));
   CHECK(contains(line, "81 (45 %)"));
   CHECK(contains(report::bench_machine_text(result_of({})),
@@ -97,7 +98,7 @@ TEST_CASE("bench report: Markdown has a row per point") {
   CHECK(contains(text, "**minilm**, independent masks: D 768; 18.9 MB of weights"));
   text.erase(std::remove(text.begin(), text.end(), ' '), text.end());  // columns are aligned
   CHECK(contains(text,
-                 "|256|independent|50.0%|8ms|4ms|0.500|0.500|0.050|0.550[0.495,0.605]|90GFLOP/s(50%)|"
+                 "|256|independent|50.0%|8ms|0.750|4ms|0.500|0.500|0.050|0.550[0.495,0.605]|90GFLOP/s(50%)|"
                  "81GFLOP/s(45%)|\n"));
   CHECK(contains(text, "|τ0.1|20.0%|50.0%|8|160|10ms|6ms|0.600[0.500,0.700]|\n"));
   CHECK(report::bench_charts(result).size() == 3);

@@ -54,6 +54,14 @@ double tolerance(torch::ScalarType dtype) {
   return dtype == torch::kHalf ? kUnits / (1 << 11) : 1e-4;
 }
 
+/// The layer by at::linear: the baseline that others can repeat.
+torch::Tensor plain_dense(const torch::Tensor& x, const kernels::MlpWeights& w) {
+  auto h = at::linear(x, w.w1, w.b1);
+  kernels::activate_in_place(h, w.activation);
+  if (w.gated()) h.mul_(at::linear(x, w.wu, w.bu));
+  return at::linear(h, w.w2t.t(), w.b2);
+}
+
 /// Operands as float64, so that the reference is not rounded.
 kernels::MlpWeights wide(kernels::MlpWeights w) {
   for (auto* t : {&w.w1, &w.b1, &w.wu, &w.bu, &w.w2t, &w.b2})
@@ -153,11 +161,16 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
   const auto at = [&](size_t turn) { return turn % weights.size(); };
   const auto batch = batch_of(c.x);
   nn::ForwardContext context(batch);
+  const double active = c.x.is_cpu() ? kernels::active_share(c.x, w) : 1;  // as the layers find it
 
   const std::vector<Candidate> candidates = {
-      {"dense", [&](size_t t) { return kernels::dense_mlp(c.x, weights[at(t)]); }, torch::ones_like(mask)},
+      {"dense", [&](size_t t) { return plain_dense(c.x, weights[at(t)]); }, torch::ones_like(mask)},
+      {"dense path", [&](size_t t) { return kernels::dense_mlp(c.x, weights[at(t)]); },
+       torch::ones_like(mask)},
       {"kernel", [&](size_t t) { return kernels::expert_mlp(c.x, mask, weights[at(t)]); }, mask},
-      {"auto", [&](size_t t) { return kernels::expert_mlp_auto(c.x, mask, weights[at(t)], nullptr); }, mask},
+      {"auto",
+       [&](size_t t) { return kernels::expert_mlp_auto(c.x, mask, weights[at(t)], nullptr, -1, active); },
+       mask},
       {"layer", [&](size_t t) { return run_layer(*c.layers[at(t)], c, context); }, mask},
   };
   validate(candidates, c.x, w);
@@ -177,10 +190,10 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
   p.touched = mask.any(0).sum().item<double>() / static_cast<double>(mask.size(1));
   p.turns = clock.turns();
   p.copies = static_cast<int64_t>(c.layers.size());
-  p.dense = clock.spread(0), p.kernel = clock.spread(1), p.automatic = clock.spread(2);
-  p.layer = clock.spread(3), p.routing = clock.spread(4);
-  p.kernel_ratio = clock.ratio(1, 0), p.automatic_ratio = clock.ratio(2, 0),
-  p.layer_ratio = clock.ratio(3, 0);
+  p.dense = clock.spread(0), p.dense_path = clock.spread(1), p.kernel = clock.spread(2);
+  p.automatic = clock.spread(3), p.layer = clock.spread(4), p.routing = clock.spread(5);
+  p.dense_path_ratio = clock.ratio(1, 0), p.kernel_ratio = clock.ratio(2, 0);
+  p.automatic_ratio = clock.ratio(3, 0), p.layer_ratio = clock.ratio(4, 0);
   p.dense_flops = 2 * static_cast<double>(p.rows * w.hidden()) * row_weights(w);
   p.kernel_flops = p.share * p.dense_flops;
   p.dense_bytes = static_cast<double>(w.hidden()) * row_weights(w) * element_bytes(w);
@@ -201,6 +214,7 @@ nlohmann::ordered_json LayerPoint::to_json(const MachinePeaks& peaks) const {
           {"turns", turns},
           {"copies", copies},
           {"dense", json_of(dense)},
+          {"dense_path", json_of(dense_path, dense, dense_path_ratio)},
           {"kernel", json_of(kernel, dense, kernel_ratio)},
           {"auto", json_of(automatic, dense, automatic_ratio)},
           {"routing", json_of(routing)},

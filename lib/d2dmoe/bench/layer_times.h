@@ -55,12 +55,13 @@ struct LayerPoint {
   double share = 0;    ///< of the (row, expert) pairs that run
   double touched = 0;  ///< of the experts: those that any row chose
   int64_t turns = 0, copies = 1;
-  /// Milliseconds. dense: the dense layer; kernel: expert_mlp with the mask given; automatic: the faster of
-  /// kernel and masked dense product, as the layer decides; routing: router and selection, as the layer
-  /// runs them (nothing under the rule "all"); layer: all that the routed layer does.
-  eval::Spread dense, kernel, automatic, routing, layer;
+  /// Milliseconds. dense: the dense layer by at::linear; dense_path: kernels::dense_mlp, what a model's dense
+  /// layer runs (another library's products where they are faster); kernel: expert_mlp with the mask given;
+  /// automatic: the faster of kernel and masked dense product, as the layer decides; routing: router and
+  /// selection, as the layer runs them (nothing under the rule "all"); layer: all that the routed layer does.
+  eval::Spread dense, dense_path, kernel, automatic, routing, layer;
   /// Of the same turn: over dense.
-  eval::Spread kernel_ratio, automatic_ratio, layer_ratio;
+  eval::Spread dense_path_ratio, kernel_ratio, automatic_ratio, layer_ratio;
   double dense_flops = 0, kernel_flops = 0;  ///< 2 per multiply-accumulate of the chosen pairs
   double dense_bytes = 0, kernel_bytes = 0;  ///< of the weights of the experts touched
 

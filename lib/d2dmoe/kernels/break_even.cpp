@@ -18,10 +18,10 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/kernels/break_even_table.h"
-#include "d2dmoe/kernels/chosen_pairs.h"
 #include "d2dmoe/kernels/cpu/isa.h"
 #include "d2dmoe/kernels/expert_mlp_checks.h"
 #include "d2dmoe/kernels/expert_mlp_gradient.h"
+#include "d2dmoe/kernels/row_lists.h"
 
 namespace d2dmoe::kernels {
 namespace {
@@ -34,6 +34,17 @@ constexpr std::array<double, 5> kShares = {0.03, 0.15, 0.4, 0.7, 1.0};
 // seconds, and not fewer than two rounds after the one that warms up.
 constexpr int kMostRounds = 20, kLeastRounds = 2;
 constexpr double kSeconds = 0.05;
+
+// Active shares up to a power of two are taken for one: 1/2, as random rows have it, to kLeastActive.
+constexpr double kLeastActive = 1.0 / 32;
+constexpr int64_t kActiveRows = 64;  // enough to tell one power of two from the next
+
+double active_bucket(const MlpWeights& w, double active) {
+  if (w.activation != Activation::relu) return 1;
+  double bucket = 0.5;
+  while (bucket > kLeastActive && active <= bucket / 2) bucket /= 2;
+  return bucket;
+}
 
 double dense_flops(const MlpWeights& w, int64_t rows) {
   const int64_t products = (w.gated() ? 2 : 1) * w.d_in() + w.d_out();
@@ -103,7 +114,19 @@ std::function<void()> candidate(torch::Tensor (*layer)(const torch::Tensor&, con
   };
 }
 
-double measure(MlpWeights w, int64_t experts, int64_t rows, Pass pass) {
+// Moves the biases until the given share of the activations of x is above zero.
+void move_biases(MlpWeights& w, const torch::Tensor& x, double active) {
+  const at::NoGradGuard no_grad;
+  const auto some = std::min<int64_t>(x.size(0), kActiveRows);
+  const torch::Tensor z = at::linear(x.narrow(0, 0, some), w.w1, w.b1).to(at::kFloat).flatten();
+  const int64_t below =
+      std::clamp<int64_t>(std::llround((1 - active) * static_cast<double>(z.numel())), 1, z.numel());
+  const torch::Tensor threshold = std::get<0>(z.kthvalue(below));
+  const torch::Tensor bias = w.b1.defined() ? w.b1.to(at::kFloat) : at::zeros({w.hidden()}, z.options());
+  w.b1 = (bias - threshold).to(w.w1.scalar_type());
+}
+
+double measure(MlpWeights w, int64_t experts, int64_t rows, Pass pass, double active) {
   const at::AutoGradMode mode(pass == Pass::training);
   // A sine: spread like data, without touching the generators that runs are seeded with.
   torch::Tensor x = at::arange(rows * w.d_in(), w.w1.options().dtype(at::kFloat).requires_grad(false))
@@ -111,6 +134,7 @@ double measure(MlpWeights w, int64_t experts, int64_t rows, Pass pass) {
                         .sin_()
                         .view({rows, w.d_in()})
                         .to(w.w1.scalar_type());
+  if (w.activation == Activation::relu && rows > 0) move_biases(w, x, active);
   if (pass == Pass::training) {
     x.requires_grad_();
     for (torch::Tensor* t : {&w.w1, &w.b1, &w.wu, &w.bu, &w.w2t, &w.b2})
@@ -143,11 +167,12 @@ bool autocast() {
   return at::autocast::is_autocast_enabled(at::kCPU);
 }
 
-std::string layer_text(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
+std::string layer_text(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double active) {
   std::string text = format("{} {}x{}x{} {}", c10::toString(w.w1.scalar_type()), w.d_in(), w.hidden(),
                             w.d_out(), activation_name(w.activation));
   if (w.gated()) text += " gated";
   if (!w.b1.defined()) text += " without bias";
+  if (w.activation == Activation::relu) text += format(" 1/{} active", std::llround(1 / active));
   if (autocast()) text += " autocast";
   return text + format(", {} experts, {} rows, {}, {}, threads {}", experts, rows,
                        pass == Pass::training ? "training" : "inference", cpu::isa_name(cpu::isa()),
@@ -155,8 +180,8 @@ std::string layer_text(const MlpWeights& w, int64_t experts, int64_t rows, Pass 
 }
 
 // The same as numbers, for the look-up at every call.
-using Key = std::array<int64_t, 13>;
-Key key_of(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
+using Key = std::array<int64_t, 14>;
+Key key_of(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double active) {
   return {w.d_in(),
           w.hidden(),
           w.d_out(),
@@ -167,48 +192,60 @@ Key key_of(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
           static_cast<int64_t>(w.activation),
           static_cast<int64_t>(w.w1.scalar_type()),
           static_cast<int64_t>(pass),
+          std::llround(1 / active),
           at::get_num_threads(),
           autocast() ? 1 : 0,
           static_cast<int64_t>(cpu::isa())};
 }
 
-double look_up_or_measure(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
+double look_up_or_measure(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double active) {
   static BreakEvenTable table(cache_folder(), machine_text());
-  const std::string layer = layer_text(w, experts, rows, pass);
+  const std::string layer = layer_text(w, experts, rows, pass, active);
   if (const auto share = table.find(layer)) return *share;
   const Disturbance disturbance;
-  const double share = measure(w, experts, rows, pass);
+  const double share = measure(w, experts, rows, pass, active);
   const bool keep = !disturbance.seen();
   log::debug("[break-even] {}: {:.3f}{}", layer, share, keep ? "" : ", not kept: the machine was busy");
   if (keep) table.add(layer, share);
   return share;
 }
 
-bool dense_is_faster(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w, int64_t pairs) {
+bool dense_is_faster(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w, int64_t pairs,
+                     double active) {
   const bool gradient = wants_gradient(x, w);
   if (gradient && !has_backward(x)) return true;
   if (pairs == 0) return false;
   const double share = static_cast<double>(pairs) / static_cast<double>(mask.numel());
-  return share > break_even_share(w, mask.size(1), x.size(0), gradient ? Pass::training : Pass::inference);
+  return share >
+         break_even_share(w, mask.size(1), x.size(0), gradient ? Pass::training : Pass::inference, active);
 }
 
 }  // namespace
 
-double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass) {
+double active_share(const torch::Tensor& x, const MlpWeights& w) {
+  if (w.activation != Activation::relu || x.size(0) == 0) return 1;
+  const at::NoGradGuard no_grad;
+  const torch::Tensor some = x.narrow(0, 0, std::min(x.size(0), kActiveRows));
+  const torch::Tensor z = at::linear(some, w.w1, w.b1);
+  return at::gt(z, 0).to(at::kFloat).mean().item<double>();
+}
+
+double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double active) {
   if (!w.w1.is_cpu()) return has_kernel(w.w1) ? 2 : 0;
+  active = active_bucket(w, active);
   static std::mutex mutex;
   static std::map<Key, double> known;
   const int64_t bucket = row_bucket(w, rows);
-  const Key key = key_of(w, experts, bucket, pass);
+  const Key key = key_of(w, experts, bucket, pass, active);
   // Held while measuring: two measurements at once would disturb each other.
   const std::scoped_lock lock(mutex);
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
-  return known[key] = look_up_or_measure(w, experts, bucket, pass);
+  return known[key] = look_up_or_measure(w, experts, bucket, pass, active);
 }
 
 torch::Tensor expert_mlp_auto(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w,
-                              bool* ran_dense, int64_t pairs) {
+                              bool* ran_dense, int64_t pairs, double active) {
   check_expert_mlp("expert_mlp", x, mask, w);
   const auto result = [&](bool dense, const torch::Tensor& y) {
     if (ran_dense) *ran_dense = dense;
@@ -218,9 +255,12 @@ torch::Tensor expert_mlp_auto(const torch::Tensor& x, const torch::Tensor& mask,
     const bool dense = !has_kernel(x) || wants_gradient(x, w);
     return result(dense, dense ? masked_dense_mlp(x, mask, w) : expert_mlp(x, mask, w));
   }
-  if (pairs < 0) pairs = chosen_pairs(mask.contiguous().const_data_ptr<bool>(), mask.numel());
+  if (pairs < 0) {
+    const torch::Tensor packed = mask.contiguous();
+    pairs = count_pairs(reinterpret_cast<const uint8_t*>(packed.const_data_ptr<bool>()), packed.numel());
+  }
   if (pairs == mask.numel()) return result(true, dense_mlp(x, w));
-  const bool dense = dense_is_faster(x, mask, w, pairs);
+  const bool dense = dense_is_faster(x, mask, w, pairs, active);
   return result(dense, dense ? masked_dense_mlp(x, mask, w) : expert_mlp(x, mask, w));
 }
 

@@ -7,24 +7,33 @@ namespace d2dmoe::kernels {
 /// What a layer is run for: its output alone, or its output and all its gradients.
 enum class Pass { inference, training };
 
+/// The share of the hidden activations that are not 0 after ReLU, of at most 64 of the rows, every expert
+/// run; 1 for other activations. Zeros cost the routed path less, the dense path as much as any number.
+/// @param x  [N, D] as the layer gets it; N = 0 gives 1
+double active_share(const torch::Tensor& x, const MlpWeights& w);
+
 /// The share of chosen (row, expert) pairs above which masked_dense_mlp is faster than expert_mlp on this
 /// machine's CPU: 0 = the dense path always is, 2 = the routed path always is.
 ///
-/// Measured when first asked for (each shape, dtype, activation, instruction set, number of threads and power
-/// of two of rows; a few hundredths of a second, seconds for the widest layers) on made-up rows with these
-/// weights, and kept in the machine's table (break_even_table.h) unless other programs disturbed it.
-/// Thread-safe. It decides only which way the same function is computed. On other devices nothing is
-/// measured: 2 where expert_mlp has a kernel, else 0.
+/// Measured when first asked for (each shape, dtype, activation, instruction set, number of threads, power of
+/// two of rows and of the active share; a few hundredths of a second, seconds for the widest layers) on
+/// made-up rows with these weights, and kept in the machine's table (break_even_table.h) unless other
+/// programs disturbed it. Thread-safe. It decides only which way the same function is computed. On other
+/// devices nothing is measured: 2 where expert_mlp has a kernel, else 0.
 /// @param rows  token rows of a call; from 1024 on, and where the dense layer takes more than 4e10 FLOPs, the
 ///              figure of fewer rows holds
-double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass = Pass::inference);
+/// @param active  active_share of the layer; biases are moved for the made-up rows to have about as many
+/// zeros
+double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass = Pass::inference,
+                        double active = 1);
 
 /// The routed layer by the faster way: no expert skipped: dense_mlp; a larger share than break_even_share:
 /// masked_dense_mlp; else expert_mlp. On other devices than the CPU the mask is not looked at, which would
 /// stall them: expert_mlp where it has a kernel, else masked_dense_mlp.
 /// @param ran_dense  set to whether every expert's product was computed; may be null
 /// @param pairs      chosen pairs of the mask; -1 = not known: counted
+/// @param active     as for break_even_share
 torch::Tensor expert_mlp_auto(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w,
-                              bool* ran_dense, int64_t pairs = -1);
+                              bool* ran_dense, int64_t pairs = -1, double active = 1);
 
 }  // namespace d2dmoe::kernels

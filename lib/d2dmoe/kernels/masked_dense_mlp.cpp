@@ -4,45 +4,62 @@
 #include <algorithm>
 #include <cstring>
 
+#include "d2dmoe/kernels/cpu/micro.h"
 #include "d2dmoe/kernels/expert_mlp.h"
 #include "d2dmoe/kernels/expert_mlp_checks.h"
+#include "d2dmoe/kernels/linear.h"
 
 namespace d2dmoe::kernels {
 namespace {
 
-// Zeroes the unchosen experts' share of h [N, F] in place, without an [N, F] mask.
-void zero_unchosen(torch::Tensor& h, const torch::Tensor& mask) {
-  const int64_t rows = h.size(0), experts = mask.size(1), size = h.size(1) / experts;
-  if (!h.is_cpu() || !h.is_contiguous()) {
-    h.view({rows, experts, size}).masked_fill_(mask.logical_not().unsqueeze(-1), 0);
-    return;
-  }
+// Calls f(row, first neuron, neurons, chosen) for every run of experts of a row that are all chosen or all
+// not.
+template <class F>
+void for_each_run(const torch::Tensor& mask, int64_t hidden, const F& f) {
+  const int64_t experts = mask.size(1), size = hidden / experts;
   const torch::Tensor packed = mask.contiguous();
   const bool* chosen = packed.const_data_ptr<bool>();
-  const auto bytes = static_cast<size_t>(size * h.element_size());
+  constexpr int64_t kValuesPerTask = 1 << 15;
+  at::parallel_for(0, mask.size(0), std::max<int64_t>(1, kValuesPerTask / std::max<int64_t>(1, hidden)),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t n = begin; n < end; ++n) {
+                       const bool* row = chosen + n * experts;
+                       for (int64_t e = 0, next; e < experts; e = next) {
+                         for (next = e + 1; next < experts && row[next] == row[e];) ++next;
+                         f(n, e * size, (next - e) * size, row[e]);
+                       }
+                     }
+                   });
+}
+
+// Zeroes the unchosen experts' share of h [N, F] in place, without an [N, F] mask.
+void zero_unchosen(torch::Tensor& h, const torch::Tensor& mask) {
+  if (!h.is_cpu() || !h.is_contiguous()) {
+    const int64_t experts = mask.size(1);
+    h.view({h.size(0), experts, h.size(1) / experts}).masked_fill_(mask.logical_not().unsqueeze(-1), 0);
+    return;
+  }
   char* data = static_cast<char*>(h.data_ptr());
-  at::parallel_for(0, rows * experts, 1024, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      if (!chosen[i]) std::memset(data + static_cast<size_t>(i) * bytes, 0, bytes);
+  const int64_t bytes = h.element_size(), stride = h.size(1) * bytes;
+  for_each_run(mask, h.size(1), [=](int64_t n, int64_t first, int64_t count, bool chosen) {
+    if (!chosen) std::memset(data + n * stride + first * bytes, 0, static_cast<size_t>(count * bytes));
   });
 }
 
-// Zeroes and activates in one pass over h: what is zeroed need not be read.
-void zero_unchosen_relu(torch::Tensor& h, const torch::Tensor& mask) {
-  const int64_t experts = mask.size(1), size = h.size(1) / experts;
-  const torch::Tensor packed = mask.contiguous();
-  const bool* chosen = packed.const_data_ptr<bool>();
+// The hidden activations of the chosen experts, zeros for the others, in one pass: what is zeroed is not
+// read.
+void activate_chosen(torch::Tensor& h, const torch::Tensor& up, const torch::Tensor& mask, Activation act) {
+  const cpu::Micro& micro = cpu::micro();
   float* data = h.mutable_data_ptr<float>();
-  at::parallel_for(0, h.size(0) * experts, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, size)),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t i = begin; i < end; ++i) {
-                       float* mine = data + i * size;
-                       if (chosen[i])
-                         for (int64_t j = 0; j < size; ++j) mine[j] = mine[j] < 0 ? 0.0f : mine[j];
-                       else
-                         std::memset(mine, 0, sizeof(float) * static_cast<size_t>(size));
-                     }
-                   });
+  const float* factors = up.defined() ? up.const_data_ptr<float>() : nullptr;
+  const int64_t hidden = h.size(1);
+  for_each_run(mask, hidden, [&, data, factors](int64_t n, int64_t first, int64_t count, bool chosen) {
+    const int64_t at = n * hidden + first;
+    if (chosen)
+      micro.activate(data + at, factors ? factors + at : nullptr, count, act);
+    else
+      std::memset(data + at, 0, sizeof(float) * static_cast<size_t>(count));
+  });
 }
 
 }  // namespace
@@ -50,20 +67,20 @@ void zero_unchosen_relu(torch::Tensor& h, const torch::Tensor& mask) {
 torch::Tensor masked_dense_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
   check_expert_mlp("masked_dense_mlp", x, mask, w);
   const bool in_place = !wants_gradient(x, w);
-  torch::Tensor h = at::linear(x, w.w1, w.b1);  // [N, F]
-  torch::Tensor up = w.gated() ? at::linear(x, w.wu, w.bu) : torch::Tensor();
+  torch::Tensor h = linear(x, w.w1, w.b1);  // [N, F]
+  torch::Tensor up = w.gated() ? linear(x, w.wu, w.bu) : torch::Tensor();
   if (in_place) {
-    // Before the activation, which keeps 0: NaN of an unchosen expert goes as well.
-    if (w.activation == Activation::relu && h.is_cpu() && h.scalar_type() == at::kFloat &&
-        h.is_contiguous()) {
-      zero_unchosen_relu(h, mask);
+    const bool packed = h.is_contiguous() && (!up.defined() || up.is_contiguous());
+    if (h.is_cpu() && h.scalar_type() == at::kFloat && packed) {
+      activate_chosen(h, up, mask, w.activation);
     } else {
+      // Before the activation, which keeps 0: NaN of an unchosen expert goes as well.
       zero_unchosen(h, mask);
       activate_in_place(h, w.activation);
-    }
-    if (up.defined()) {
-      zero_unchosen(up, mask);
-      h.mul_(up);
+      if (up.defined()) {
+        zero_unchosen(up, mask);
+        h.mul_(up);
+      }
     }
   } else {
     h = activate(h, w.activation);
@@ -73,7 +90,7 @@ torch::Tensor masked_dense_mlp(const torch::Tensor& x, const torch::Tensor& mask
             .masked_fill(mask.logical_not().unsqueeze(-1), 0)
             .flatten(1);
   }
-  return w.b2.defined() ? at::addmm(w.b2, h, w.w2t) : at::mm(h, w.w2t);
+  return linear_transposed(h, w.w2t, w.b2);
 }
 
 }  // namespace d2dmoe::kernels

@@ -5,6 +5,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/kernels/break_even.h"
+#include "d2dmoe/kernels/linear.h"
 #include "d2dmoe/moe/device_route.h"
 
 namespace d2dmoe::moe {
@@ -15,17 +16,13 @@ torch::Tensor with_shared(const torch::Tensor& shared, const torch::Tensor& rout
   return count == 0 ? routed : at::cat({shared.expand({routed.size(0), count}), routed}, 1);
 }
 
-torch::Tensor output(const torch::Tensor& hidden, const kernels::MlpWeights& w) {
-  return w.b2.defined() ? at::addmm(w.b2, hidden, w.w2t) : at::mm(hidden, w.w2t);
-}
-
 }  // namespace
 
 DenseHidden dense_hidden(const torch::Tensor& x, const kernels::MlpWeights& w) {
   DenseHidden h;
-  h.pre = at::linear(x, w.w1, w.b1);
+  h.pre = kernels::linear(x, w.w1, w.b1);
   h.post = kernels::activate(h.pre, w.activation);
-  h.hidden = w.gated() ? h.post * at::linear(x, w.wu, w.bu) : h.post;
+  h.hidden = w.gated() ? h.post * kernels::linear(x, w.wu, w.bu) : h.post;
   return h;
 }
 
@@ -97,6 +94,11 @@ kernels::Routing ExpertFeedForward::route(const torch::Tensor& x, const Selectio
           with_shared(torch::ones({1, 1}, mask.options()), mask, shared_)};
 }
 
+double ExpertFeedForward::active(const torch::Tensor& x) {
+  if (active_ < 0 && x.is_cpu() && x.size(0) > 0) active_ = kernels::active_share(x, w_);
+  return active_ < 0 ? 1 : active_.load();
+}
+
 torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteId& site,
                                          nn::ForwardContext& ctx) {
   const Selection& selection = ctx.selection != nullptr ? *ctx.selection : selection_;
@@ -114,15 +116,15 @@ torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteI
   if (!dense.hidden.defined()) {
     bool ran_dense = all;
     auto y = all ? kernels::dense_mlp(x, w_)
-                 : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense, routing.pairs);
+                 : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense, routing.pairs, active(x));
     if (watched) ctx.on_routing(site, routing.scores, routing.mask, ran_dense);
     return y;
   }
   // The hidden layer is there already: what is left costs least as one product over the chosen neurons.
   ctx.on_routing(site, routing.scores, routing.mask, true);
-  if (all) return output(dense.hidden, w_);
+  if (all) return kernels::linear_transposed(dense.hidden, w_.w2t, w_.b2);
   const auto kept = dense.hidden.view({x.size(0), experts_, expert_size()}) * routing.mask.unsqueeze(2);
-  return output(kept.view({x.size(0), w_.hidden()}), w_);
+  return kernels::linear_transposed(kept.view({x.size(0), w_.hidden()}), w_.w2t, w_.b2);
 }
 
 ExpertFeedForward* as_experts(nn::Site& site) {

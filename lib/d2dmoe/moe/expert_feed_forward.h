@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -62,6 +63,8 @@ class ExpertFeedForward : public nn::FeedForward {
  private:
   /// As route by one kernel, where there is one for these rows.
   std::optional<kernels::Routing> route_fused(const torch::Tensor& x, const Selection& selection);
+  /// kernels::active_share of the first rows that came, which decides nothing but the faster way to compute.
+  double active(const torch::Tensor& x);
 
   kernels::MlpWeights w_;
   int64_t experts_, shared_;
@@ -69,8 +72,9 @@ class ExpertFeedForward : public nn::FeedForward {
   Selection selection_;
   double mean_norm_ = 0;
   Origin origin_;
-  torch::Tensor grams_;         // made on first use by an oracle rule
-  torch::Tensor grams_source_;  // the w2t that they were made from, with its version
+  std::atomic<double> active_ = -1;  // below 0: no row has come yet
+  torch::Tensor grams_;              // made on first use by an oracle rule
+  torch::Tensor grams_source_;       // the w2t that they were made from, with its version
   const void* grams_storage_ = nullptr;
   uint32_t grams_version_ = 0;
 };

@@ -2,6 +2,8 @@
 
 #include <ATen/Functions.h>
 
+#include "d2dmoe/kernels/linear.h"
+
 namespace d2dmoe::nn {
 
 Linear::Linear(int64_t in, int64_t out, bool with_bias) {
@@ -10,7 +12,7 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias) {
 }
 
 torch::Tensor Linear::forward(const torch::Tensor& x) const {
-  return at::linear(x, weight, bias);
+  return kernels::linear(x, weight, bias);
 }
 
 LayerNorm::LayerNorm(int64_t dim, double eps) : eps_(eps) {

@@ -131,6 +131,7 @@ std::string layer_table(const Json& layer) {
                {"mask", false},
                {"share"},
                {"dense"},
+               {"dense path / dense"},
                {"kernel"},
                {"kernel / dense"},
                {"auto / dense"},
@@ -146,8 +147,9 @@ std::string layer_table(const Json& layer) {
     };
     table.add_row(
         {format("{}", whole(p, "rows")), text_of(layer, "mask"), percent_text(number_of(p, "share")),
-         format("{:.4g} ms", median_of(p, "dense")), format("{:.4g} ms", median_of(p, "kernel")),
-         format("{:.3f}", ratio_of(p, "kernel")), format("{:.3f}", ratio_of(p, "auto")),
+         format("{:.4g} ms", median_of(p, "dense")), format("{:.3f}", ratio_of(p, "dense_path")),
+         format("{:.4g} ms", median_of(p, "kernel")), format("{:.3f}", ratio_of(p, "kernel")),
+         format("{:.3f}", ratio_of(p, "auto")),
          format("{:.3f}", median_of(p, "routing") / median_of(p, "dense")),
          format("{:.3f} [{:.3f}, {:.3f}]", ratio_of(p, "layer"), number_of(member(p, "layer"), "ratio_p10"),
                 number_of(member(p, "layer"), "ratio_p90")),
@@ -182,10 +184,11 @@ std::string model_table(const Json& model) {
 
 std::string bench_heading(const Json& layer) {
   return format(
-      "\n{}: {}, {:.3g} MB of weights, {} masks\n{:>6} {:>7}  {:>10} {:>10} {:>6} {:>6}  {:>10} {:>6} {:>15} "
+      "\n{}: {}, {:.3g} MB of weights, {} masks\n{:>6} {:>7}  {:>10} {:>6} {:>10} {:>6} {:>6}  {:>10} {:>6} "
+      "{:>15} "
       "{:>8}  {:>7} {:>15} {:>15}\n",
       text_of(layer, "name"), text_of(layer, "text"), number_of(layer, "weight_bytes") * 1e-6,
-      text_of(layer, "mask"), "rows", "share", "dense ms", "kernel ms", "/dense", "auto", "layer ms",
+      text_of(layer, "mask"), "rows", "share", "dense ms", "path", "kernel ms", "/dense", "auto", "layer ms",
       "/dense", "[p10, p90]", "routing", "", "dense (peak)", "kernel (peak)");
 }
 
@@ -195,10 +198,12 @@ std::string bench_line(const Json& p) {
     return format("{:.4g} ({:.0f} %)", number_of(rate, value), 100 * number_of(rate, share));
   };
   return format(
-      "{:>6} {:>7}  {:>10.4g} {:>10.4g} {:>6.3f} {:>6.3f}  {:>10.4g} {:>6.3f} {:>15} {:>8.3f}  {:>7} {:>15} "
+      "{:>6} {:>7}  {:>10.4g} {:>6.3f} {:>10.4g} {:>6.3f} {:>6.3f}  {:>10.4g} {:>6.3f} {:>15} {:>8.3f}  "
+      "{:>7} {:>15} "
       "{:>15}\n",
-      whole(p, "rows"), percent_text(number_of(p, "share")), median_of(p, "dense"), median_of(p, "kernel"),
-      ratio_of(p, "kernel"), ratio_of(p, "auto"), median_of(p, "layer"), ratio_of(p, "layer"),
+      whole(p, "rows"), percent_text(number_of(p, "share")), median_of(p, "dense"), ratio_of(p, "dense_path"),
+      median_of(p, "kernel"), ratio_of(p, "kernel"), ratio_of(p, "auto"), median_of(p, "layer"),
+      ratio_of(p, "layer"),
       format("[{:.3f}, {:.3f}]", number_of(layer, "ratio_p10"), number_of(layer, "ratio_p90")),
       median_of(p, "routing") / median_of(p, "dense"), text_of(rate, "unit"),
       rate_text("dense", "dense_of_peak"), rate_text("kernel", "kernel_of_peak"));

@@ -222,6 +222,7 @@ Json convert(const config::LoadedExperiment& experiment) {
   log::info("convert: from '{}', {} of {} sites", start, c.sites.size(), c.model->sites().size());
   c.model->to(c.device);
   c.model->eval();
+  train::keep_freed_memory();  // batches of thousands of tokens
 
   split(c);
   place_experts(c);

@@ -59,6 +59,15 @@ std::vector<Isa> find_isas() {
   return list;
 }
 
+bool is_intel() {
+#ifdef D2DMOE_X86
+  __builtin_cpu_init();
+  return __builtin_cpu_is("intel") != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 std::string_view isa_name(Isa isa) {
@@ -83,6 +92,11 @@ Isa isa() {
   }
   D2D_CHECK(false, "[kernels] 'D2DMOE_ISA': got '{}', this processor has {}. Hint: unset it for the fastest",
             wanted, names);
+}
+
+bool mkl_lacks_avx512() {
+  static const bool lacks = available_isas().back() >= Isa::avx512 && !is_intel();
+  return lacks;
 }
 
 }  // namespace d2dmoe::kernels::cpu

@@ -16,4 +16,7 @@ const std::vector<Isa>& available_isas();
 /// @throws Error  $D2DMOE_ISA is none of the available ones
 Isa isa();
 
+/// Whether this processor has AVX-512 and is not Intel's: MKL then computes with AVX2.
+bool mkl_lacks_avx512();
+
 }  // namespace d2dmoe::kernels::cpu

@@ -13,9 +13,10 @@ struct Micro {
   const char* name;  ///< "portable", "avx2", "avx512"
 
   /// z[r * z_stride + i] = sum_k x[r][k] * w[i * d_in + k] + b[i]
-  /// @param b  [neurons] or null
+  /// @param b      [neurons] or null
+  /// @param ahead  [ahead_neurons, d_in] weights that the next call needs, or null
   void (*project)(const float* const* x, int64_t rows, int64_t d_in, const float* w, const float* b,
-                  int64_t neurons, float* z, int64_t z_stride);
+                  int64_t neurons, float* z, int64_t z_stride, const float* ahead, int64_t ahead_neurons);
   /// z = act(z) in place; with u: z = act(z) * u.
   void (*activate)(float* z, const float* u, int64_t count, Activation activation);
   /// How many of h are not 0; NaN is not.
@@ -24,8 +25,9 @@ struct Micro {
   /// @param values, list  [neurons + kListSlack], as many as returned are filled
   int64_t (*list_nonzero)(const float* h, int64_t neurons, int32_t first, float* values, int32_t* list);
   /// y[r][c] += sum_i h[r * neurons + i] * w2t[i * w_stride + c], neurons in ascending order.
+  /// @param ahead  what the next call gets as w2t, or null
   void (*accumulate)(float* const* y, int64_t rows, int64_t columns, const float* h, const float* w2t,
-                     int64_t w_stride, int64_t neurons);
+                     int64_t w_stride, int64_t neurons, const float* ahead);
   /// y[c] += sum_j h[j] * w2t[list[j] * w_stride + c], in the order of the list.
   void (*accumulate_listed)(float* y, int64_t columns, const float* h, const int32_t* list, int64_t count,
                             const float* w2t, int64_t w_stride);

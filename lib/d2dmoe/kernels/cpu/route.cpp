@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "d2dmoe/kernels/chosen_pairs.h"
 #include "d2dmoe/kernels/cpu/micro.h"
 #include "d2dmoe/kernels/cpu/route_micro.h"
+#include "d2dmoe/kernels/row_lists.h"
 
 namespace d2dmoe::kernels::cpu {
 namespace routing {
@@ -110,7 +110,7 @@ int64_t finish_row(const RouteArgs& a, int64_t n, const float* values,
     std::fill_n(scores, a.shared, *std::max_element(values, values + routed));
     std::fill_n(mask, a.shared, true);
   }
-  return chosen_pairs(mask, a.experts);
+  return count_pairs(reinterpret_cast<const uint8_t*>(mask), a.experts);
 }
 
 // The layers after the first and the rule, for rows whose first layer stands in s.values.
