@@ -58,6 +58,8 @@ void add_bench_options(CLI::App& command, BenchArguments& arguments) {
       .add_option("--copies", request.copies,
                   "Layers whose weights take turns; 0 = enough to exceed the caches, as in a model")
       ->capture_default_str();
+  command.add_flag("--ordered", request.ordered,
+                   "Time the kernel on rows sorted by their experts as well, with and without moving them");
   command
       .add_option("-m,--model", request.model,
                   "Converted folder: its layers with their own routers, and the whole model; with --config "

@@ -88,6 +88,21 @@ TEST_CASE(
   CHECK(rate.at("kernel").get<double>() == Approx(many.kernel_flops / many.kernel.median * 1e-6));
 }
 
+TEST_CASE("layer times: rows that choose alike can be timed standing together") {
+  const auto mask =
+      torch::tensor({{1, 0, 1}, {0, 1, 1}, {1, 0, 1}, {0, 0, 0}, {1, 1, 1}, {0, 1, 1}}, torch::kBool);
+  // Most rows choose expert 2, then 0 and 1 (three each).
+  CHECK(torch::equal(bench::similar_order(mask), torch::tensor({4, 0, 2, 1, 5, 3}, torch::kLong)));
+
+  auto setup = setup_of({"plain", 16, 24, 4}, 40, 0.25);
+  CHECK_FALSE(bench::time_layer(setup.layer_case, kShort).to_json({}).contains("ordered"));
+  setup.layer_case.ordered = true;
+  const auto point = bench::time_layer(setup.layer_case, kShort);
+  CHECK(point.ordered->median > 0);
+  CHECK(point.moved->median > 0);
+  CHECK(point.to_json({}).at("moved").at("median_ms") == point.moved->median);
+}
+
 TEST_CASE("layer times: a way that is wrong in one element is not timed") {
   const auto setup = setup_of({"own", 16, 6, 4}, 20, 0.5);
   const auto& x = setup.layer_case.x;

@@ -102,6 +102,15 @@ TEST_CASE("bench report: Markdown has a row per point") {
                  "81GFLOP/s(45%)|\n"));
   CHECK(contains(text, "|τ0.1|20.0%|50.0%|8|160|10ms|6ms|0.600[0.500,0.700]|\n"));
   CHECK(report::bench_charts(result).size() == 3);
+
+  for (auto& p : result.at("layers")[0].at("points")) {
+    p["ordered"] = times(3, 8);
+    p["moved"] = times(5, 8);
+  }
+  text = report::bench_markdown(result);
+  CHECK(contains(text, "ordered / kernel"));
+  text.erase(std::remove(text.begin(), text.end(), ' '), text.end());
+  CHECK(contains(text, "|81GFLOP/s(45%)|0.750|1.250|\n"));
 }
 
 TEST_CASE("bench report: a chart per layer with the diagonal and its band, one line per number of rows") {

@@ -109,6 +109,20 @@ torch::Tensor chosen_experts(const LayerCase& c) {
   return recorder.mask();
 }
 
+torch::Tensor similar_order(const torch::Tensor& mask) {
+  const auto by_use = mask.sum(0).argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true);
+  const auto words = mask.cpu().index_select(1, by_use.cpu()).contiguous();
+  const int64_t rows = words.size(0), experts = words.size(1);
+  const bool* bits = words.const_data_ptr<bool>();
+  auto order = torch::arange(rows);
+  int64_t* first = order.mutable_data_ptr<int64_t>();
+  std::stable_sort(first, first + rows, [&](int64_t a, int64_t b) {
+    return std::lexicographical_compare(bits + b * experts, bits + (b + 1) * experts, bits + a * experts,
+                                        bits + (a + 1) * experts);
+  });
+  return order;
+}
+
 void validate(const std::vector<Candidate>& candidates, const torch::Tensor& x,
               const kernels::MlpWeights& weights) {
   const torch::NoGradGuard no_grad;
@@ -163,7 +177,7 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
   nn::ForwardContext context(batch);
   const double active = c.x.is_cpu() ? kernels::active_share(c.x, w) : 1;  // as the layers find it
 
-  const std::vector<Candidate> candidates = {
+  std::vector<Candidate> candidates = {
       {"dense", [&](size_t t) { return plain_dense(c.x, weights[at(t)]); }, torch::ones_like(mask)},
       {"dense path", [&](size_t t) { return kernels::dense_mlp(c.x, weights[at(t)]); },
        torch::ones_like(mask)},
@@ -173,6 +187,19 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
        mask},
       {"layer", [&](size_t t) { return run_layer(*c.layers[at(t)], c, context); }, mask},
   };
+  torch::Tensor order, back, sorted_x, sorted_mask;
+  if (c.ordered) {
+    order = similar_order(mask).to(c.x.device());
+    back = order.argsort();
+    sorted_x = c.x.index_select(0, order), sorted_mask = mask.index_select(0, order);
+    candidates.push_back({"moved",
+                          [&](size_t t) {
+                            const auto y =
+                                kernels::expert_mlp(c.x.index_select(0, order), sorted_mask, weights[at(t)]);
+                            return y.index_select(0, back);
+                          },
+                          mask});
+  }
   validate(candidates, c.x, w);
   const auto route = [&](size_t turn) {
     // The layer runs no router under 'all'.
@@ -182,6 +209,10 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
             "[bench] 'routing': chooses other experts than the layer runs: wrong results are not timed");
   auto timed = candidates;
   timed.push_back({"routing", route, mask});
+  if (c.ordered)
+    timed.push_back({"ordered",
+                     [&](size_t t) { return kernels::expert_mlp(sorted_x, sorted_mask, weights[at(t)]); },
+                     sorted_mask});
   const auto clock = time_in_turn(timed, budget);
 
   LayerPoint p;
@@ -191,7 +222,9 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
   p.turns = clock.turns();
   p.copies = static_cast<int64_t>(c.layers.size());
   p.dense = clock.spread(0), p.dense_path = clock.spread(1), p.kernel = clock.spread(2);
-  p.automatic = clock.spread(3), p.layer = clock.spread(4), p.routing = clock.spread(5);
+  p.automatic = clock.spread(3), p.layer = clock.spread(4);
+  if (c.ordered) p.moved = clock.spread(5), p.ordered = clock.spread(7);
+  p.routing = clock.spread(c.ordered ? 6 : 5);
   p.dense_path_ratio = clock.ratio(1, 0), p.kernel_ratio = clock.ratio(2, 0);
   p.automatic_ratio = clock.ratio(3, 0), p.layer_ratio = clock.ratio(4, 0);
   p.dense_flops = 2 * static_cast<double>(p.rows * w.hidden()) * row_weights(w);
@@ -208,23 +241,28 @@ nlohmann::ordered_json LayerPoint::to_json(const MachinePeaks& peaks) const {
   };
   const double dense_rate = rate(dense, dense_flops, dense_bytes);
   const double kernel_rate = rate(kernel, kernel_flops, kernel_bytes);
-  return {{"rows", rows},
-          {"share", share},
-          {"touched", touched},
-          {"turns", turns},
-          {"copies", copies},
-          {"dense", json_of(dense)},
-          {"dense_path", json_of(dense_path, dense, dense_path_ratio)},
-          {"kernel", json_of(kernel, dense, kernel_ratio)},
-          {"auto", json_of(automatic, dense, automatic_ratio)},
-          {"routing", json_of(routing)},
-          {"layer", json_of(layer, dense, layer_ratio)},
-          {"rate",
-           {{"unit", decodes() ? "GB/s" : "GFLOP/s"},
-            {"dense", dense_rate},
-            {"kernel", kernel_rate},
-            {"dense_of_peak", dense_rate / peak},
-            {"kernel_of_peak", kernel_rate / peak}}}};
+  nlohmann::ordered_json json = {{"rows", rows},
+                                 {"share", share},
+                                 {"touched", touched},
+                                 {"turns", turns},
+                                 {"copies", copies},
+                                 {"dense", json_of(dense)},
+                                 {"dense_path", json_of(dense_path, dense, dense_path_ratio)},
+                                 {"kernel", json_of(kernel, dense, kernel_ratio)},
+                                 {"auto", json_of(automatic, dense, automatic_ratio)},
+                                 {"routing", json_of(routing)},
+                                 {"layer", json_of(layer, dense, layer_ratio)},
+                                 {"rate",
+                                  {{"unit", decodes() ? "GB/s" : "GFLOP/s"},
+                                   {"dense", dense_rate},
+                                   {"kernel", kernel_rate},
+                                   {"dense_of_peak", dense_rate / peak},
+                                   {"kernel_of_peak", kernel_rate / peak}}}};
+  if (ordered) {
+    json["ordered"] = json_of(*ordered);
+    json["moved"] = json_of(*moved);
+  }
+  return json;
 }
 
 }  // namespace d2dmoe::bench

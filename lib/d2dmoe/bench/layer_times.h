@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,10 +28,17 @@ struct LayerCase {
   std::vector<std::shared_ptr<moe::ExpertFeedForward>> layers;
   torch::Tensor x;  ///< [N, D]
   moe::Selection selection;
+  bool ordered = false;  ///< time the kernel on rows in similar_order, too
 };
 
 /// The experts that the layer's own router and selection choose for the rows. @return  [N, E] bool
 torch::Tensor chosen_experts(const LayerCase& layer_case);
+
+/// An order in which rows that choose alike stand together: by their choices as words, the expert that most
+/// rows choose first. Experts that every row chooses say nothing, and those that few choose decide last.
+/// @param mask  [N, E] bool
+/// @return      [N] int64
+torch::Tensor similar_order(const torch::Tensor& mask);
 
 /// One way to compute the layer, as it is validated and timed.
 struct Candidate {
@@ -60,6 +68,9 @@ struct LayerPoint {
   /// automatic: the faster of kernel and masked dense product, as the layer decides; routing: router and
   /// selection, as the layer runs them (nothing under the rule "all"); layer: all that the routed layer does.
   eval::Spread dense, dense_path, kernel, automatic, routing, layer;
+  /// Where asked for. ordered: kernel on rows in similar_order; moved: the same with the rows brought there
+  /// and their results brought back.
+  std::optional<eval::Spread> ordered, moved;
   /// Of the same turn: over dense.
   eval::Spread dense_path_ratio, kernel_ratio, automatic_ratio, layer_ratio;
   double dense_flops = 0, kernel_flops = 0;  ///< 2 per multiply-accumulate of the chosen pairs

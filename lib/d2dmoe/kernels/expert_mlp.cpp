@@ -9,7 +9,7 @@
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
 #include "d2dmoe/kernels/expert_mlp_checks.h"
 #include "d2dmoe/kernels/expert_mlp_gradient.h"
-#include "d2dmoe/kernels/linear.h"
+#include "d2dmoe/kernels/fast_linear.h"
 
 namespace d2dmoe::kernels {
 namespace {
@@ -84,16 +84,16 @@ bool has_kernel(const torch::Tensor& x) {
 torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w) {
   check_mlp("dense_mlp", x, w);
   const bool in_place = !wants_gradient(x, w);
-  torch::Tensor h = linear(x, w.w1, w.b1);
+  torch::Tensor h = fast_linear(x, w.w1, w.b1);
   if (in_place)
     activate_in_place(h, w.activation);
   else
     h = activate(h, w.activation);
   if (w.gated()) {
-    const torch::Tensor up = linear(x, w.wu, w.bu);
+    const torch::Tensor up = fast_linear(x, w.wu, w.bu);
     h = in_place ? h.mul_(up) : h * up;
   }
-  return linear_transposed(h, w.w2t, w.b2);
+  return fast_linear_transposed(h, w.w2t, w.b2);
 }
 
 torch::Tensor expert_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {

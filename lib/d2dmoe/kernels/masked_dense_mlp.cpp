@@ -7,7 +7,7 @@
 #include "d2dmoe/kernels/cpu/micro.h"
 #include "d2dmoe/kernels/expert_mlp.h"
 #include "d2dmoe/kernels/expert_mlp_checks.h"
-#include "d2dmoe/kernels/linear.h"
+#include "d2dmoe/kernels/fast_linear.h"
 
 namespace d2dmoe::kernels {
 namespace {
@@ -67,8 +67,8 @@ void activate_chosen(torch::Tensor& h, const torch::Tensor& up, const torch::Ten
 torch::Tensor masked_dense_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
   check_expert_mlp("masked_dense_mlp", x, mask, w);
   const bool in_place = !wants_gradient(x, w);
-  torch::Tensor h = linear(x, w.w1, w.b1);  // [N, F]
-  torch::Tensor up = w.gated() ? linear(x, w.wu, w.bu) : torch::Tensor();
+  torch::Tensor h = fast_linear(x, w.w1, w.b1);  // [N, F]
+  torch::Tensor up = w.gated() ? fast_linear(x, w.wu, w.bu) : torch::Tensor();
   if (in_place) {
     const bool packed = h.is_contiguous() && (!up.defined() || up.is_contiguous());
     if (h.is_cpu() && h.scalar_type() == at::kFloat && packed) {
@@ -90,7 +90,7 @@ torch::Tensor masked_dense_mlp(const torch::Tensor& x, const torch::Tensor& mask
             .masked_fill(mask.logical_not().unsqueeze(-1), 0)
             .flatten(1);
   }
-  return linear_transposed(h, w.w2t, w.b2);
+  return fast_linear_transposed(h, w.w2t, w.b2);
 }
 
 }  // namespace d2dmoe::kernels

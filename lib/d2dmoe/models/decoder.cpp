@@ -6,7 +6,7 @@
 #include <map>
 
 #include "d2dmoe/core/error.h"
-#include "d2dmoe/kernels/linear.h"
+#include "d2dmoe/kernels/fast_linear.h"
 #include "d2dmoe/models/attention_sites.h"
 #include "d2dmoe/models/batch_checks.h"
 #include "d2dmoe/nn/dropout.h"
@@ -121,7 +121,7 @@ torch::Tensor Decoder::hidden(const data::Batch& batch, nn::ForwardContext& ctx)
 }
 
 torch::Tensor Decoder::logits(const torch::Tensor& hidden) const {
-  const auto logits = kernels::linear(hidden, head_weight());
+  const auto logits = kernels::fast_linear(hidden, head_weight());
   if (spec_.final_softcap == 0) return logits;
   return at::tanh(logits / spec_.final_softcap) * spec_.final_softcap;
 }

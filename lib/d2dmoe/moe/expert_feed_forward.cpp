@@ -5,7 +5,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/kernels/break_even.h"
-#include "d2dmoe/kernels/linear.h"
+#include "d2dmoe/kernels/fast_linear.h"
 #include "d2dmoe/moe/device_route.h"
 
 namespace d2dmoe::moe {
@@ -20,9 +20,9 @@ torch::Tensor with_shared(const torch::Tensor& shared, const torch::Tensor& rout
 
 DenseHidden dense_hidden(const torch::Tensor& x, const kernels::MlpWeights& w) {
   DenseHidden h;
-  h.pre = kernels::linear(x, w.w1, w.b1);
+  h.pre = kernels::fast_linear(x, w.w1, w.b1);
   h.post = kernels::activate(h.pre, w.activation);
-  h.hidden = w.gated() ? h.post * kernels::linear(x, w.wu, w.bu) : h.post;
+  h.hidden = w.gated() ? h.post * kernels::fast_linear(x, w.wu, w.bu) : h.post;
   return h;
 }
 
@@ -122,9 +122,9 @@ torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteI
   }
   // The hidden layer is there already: what is left costs least as one product over the chosen neurons.
   ctx.on_routing(site, routing.scores, routing.mask, true);
-  if (all) return kernels::linear_transposed(dense.hidden, w_.w2t, w_.b2);
+  if (all) return kernels::fast_linear_transposed(dense.hidden, w_.w2t, w_.b2);
   const auto kept = dense.hidden.view({x.size(0), experts_, expert_size()}) * routing.mask.unsqueeze(2);
-  return kernels::linear_transposed(kept.view({x.size(0), w_.hidden()}), w_.w2t, w_.b2);
+  return kernels::fast_linear_transposed(kept.view({x.size(0), w_.hidden()}), w_.w2t, w_.b2);
 }
 
 ExpertFeedForward* as_experts(nn::Site& site) {

@@ -3,7 +3,7 @@
 #include <ATen/Functions.h>
 
 #include "d2dmoe/core/error.h"
-#include "d2dmoe/kernels/linear.h"
+#include "d2dmoe/kernels/fast_linear.h"
 
 namespace d2dmoe::nn {
 
@@ -34,11 +34,11 @@ torch::Tensor DenseFeedForward::forward(const torch::Tensor& x, const SiteId& si
   if (ctx.observers.empty()) return kernels::dense_mlp(x, w_);
   ctx.on_input(site, x);
   if (!ctx.wants_activations()) return kernels::dense_mlp(x, w_);
-  const auto pre = kernels::linear(x, w_.w1, w_.b1);        // [N, F]
+  const auto pre = kernels::fast_linear(x, w_.w1, w_.b1);   // [N, F]
   const auto post = kernels::activate(pre, w_.activation);  // [N, F]
-  const auto hidden = w_.gated() ? post * kernels::linear(x, w_.wu, w_.bu) : post;
+  const auto hidden = w_.gated() ? post * kernels::fast_linear(x, w_.wu, w_.bu) : post;
   ctx.on_activation(site, pre, post, hidden);
-  return kernels::linear_transposed(hidden, w_.w2t, w_.b2);
+  return kernels::fast_linear_transposed(hidden, w_.w2t, w_.b2);
 }
 
 Site::Site(SiteId id, std::shared_ptr<FeedForward> layer) : id_(std::move(id)), layer_(std::move(layer)) {

@@ -2,7 +2,7 @@
 
 #include <ATen/Functions.h>
 
-#include "d2dmoe/kernels/linear.h"
+#include "d2dmoe/kernels/fast_linear.h"
 
 namespace d2dmoe::nn {
 
@@ -12,7 +12,7 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias) {
 }
 
 torch::Tensor Linear::forward(const torch::Tensor& x) const {
-  return kernels::linear(x, weight, bias);
+  return kernels::fast_linear(x, weight, bias);
 }
 
 LayerNorm::LayerNorm(int64_t dim, double eps) : eps_(eps) {

@@ -127,33 +127,38 @@ LineChart model_chart(const Json& model) {
 }
 
 std::string layer_table(const Json& layer) {
-  Table table({{"rows"},
-               {"mask", false},
-               {"share"},
-               {"dense"},
-               {"dense path / dense"},
-               {"kernel"},
-               {"kernel / dense"},
-               {"auto / dense"},
-               {"routing / dense"},
-               {"layer / dense [p10, p90]"},
-               {"dense rate"},
-               {"kernel rate"}});
-  for (const Json& p : member(layer, "points")) {
+  const Json& points = member(layer, "points");
+  const bool ordered = !points.empty() && points.front().contains("ordered");
+  std::vector<Column> columns = {
+      {"rows"},       {"mask", false},    {"share"},        {"dense"},           {"dense path / dense"},
+      {"kernel"},     {"kernel / dense"}, {"auto / dense"}, {"routing / dense"}, {"layer / dense [p10, p90]"},
+      {"dense rate"}, {"kernel rate"}};
+  if (ordered) columns.insert(columns.end(), {{"ordered / kernel"}, {"moved / kernel"}});
+  Table table(std::move(columns));
+  for (const Json& p : points) {
     const Json& rate = member(p, "rate");
     const std::string unit = text_of(rate, "unit");
     const auto rate_text = [&](const char* value, const char* share) {
       return format("{:.4g} {} ({:.0f} %)", number_of(rate, value), unit, 100 * number_of(rate, share));
     };
-    table.add_row(
-        {format("{}", whole(p, "rows")), text_of(layer, "mask"), percent_text(number_of(p, "share")),
-         format("{:.4g} ms", median_of(p, "dense")), format("{:.3f}", ratio_of(p, "dense_path")),
-         format("{:.4g} ms", median_of(p, "kernel")), format("{:.3f}", ratio_of(p, "kernel")),
-         format("{:.3f}", ratio_of(p, "auto")),
-         format("{:.3f}", median_of(p, "routing") / median_of(p, "dense")),
-         format("{:.3f} [{:.3f}, {:.3f}]", ratio_of(p, "layer"), number_of(member(p, "layer"), "ratio_p10"),
-                number_of(member(p, "layer"), "ratio_p90")),
-         rate_text("dense", "dense_of_peak"), rate_text("kernel", "kernel_of_peak")});
+    std::vector<std::string> cells = {
+        format("{}", whole(p, "rows")),
+        text_of(layer, "mask"),
+        percent_text(number_of(p, "share")),
+        format("{:.4g} ms", median_of(p, "dense")),
+        format("{:.3f}", ratio_of(p, "dense_path")),
+        format("{:.4g} ms", median_of(p, "kernel")),
+        format("{:.3f}", ratio_of(p, "kernel")),
+        format("{:.3f}", ratio_of(p, "auto")),
+        format("{:.3f}", median_of(p, "routing") / median_of(p, "dense")),
+        format("{:.3f} [{:.3f}, {:.3f}]", ratio_of(p, "layer"), number_of(member(p, "layer"), "ratio_p10"),
+               number_of(member(p, "layer"), "ratio_p90")),
+        rate_text("dense", "dense_of_peak"),
+        rate_text("kernel", "kernel_of_peak")};
+    if (ordered)
+      for (const char* way : {"ordered", "moved"})
+        cells.push_back(format("{:.3f}", median_of(p, way) / median_of(p, "kernel")));
+    table.add_row(std::move(cells));
   }
   return table.markdown();
 }

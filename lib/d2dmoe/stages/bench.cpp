@@ -54,6 +54,7 @@ Json synthetic_layer(const config::LoadedExperiment& experiment, const BenchRequ
                                         static_cast<uint64_t>(experiment.options.run.seed)};
   bench::SyntheticLayer layer(shape, options);
   bench::LayerCase layer_case;
+  layer_case.ordered = request.ordered;
   layer_case.layers.push_back(layer.layer());
   for (int64_t i = 1; i < copies_of(shape, request, element_bytes, device); ++i)
     layer_case.layers.push_back(layer.copy());

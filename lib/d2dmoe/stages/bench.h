@@ -29,6 +29,7 @@ struct BenchRequest {
   std::vector<int64_t> batches = {1, 8, 64};  ///< examples of a forward pass of the whole model
   std::vector<std::string> sites;             ///< layers that are timed alone; empty = every converted one
 
+  bool ordered = false;  ///< see bench::LayerCase
   std::vector<int64_t> rows = {1, 16, 256, 2048};
   std::string dtype = "float32";
   bench::TimingBudget budget;

@@ -235,7 +235,7 @@ void bench_model(const config::LoadedExperiment& experiment, const BenchRequest&
       const std::shared_ptr<moe::ExpertFeedForward> layer(subject.routed, sites[i].layer);
       for (const int64_t count : request.rows) {
         if (count > x.size(0)) continue;
-        bench::LayerCase layer_case{{layer}, x.narrow(0, 0, count), layer->selection()};
+        bench::LayerCase layer_case{{layer}, x.narrow(0, 0, count), layer->selection(), request.ordered};
         Json point = bench::time_layer(layer_case, request.budget).to_json(peaks);
         point["selection"] = selection_json(wanted.selection);
         layers[i]["points"].push_back(point);

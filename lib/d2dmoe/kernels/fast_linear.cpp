@@ -1,4 +1,4 @@
-#include "d2dmoe/kernels/linear.h"
+#include "d2dmoe/kernels/fast_linear.h"
 
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
@@ -49,12 +49,12 @@ torch::Tensor onednn(const torch::Tensor& x, const torch::Tensor& weight, const 
 
 }  // namespace
 
-torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+torch::Tensor fast_linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
   return by_onednn(x, weight, bias) ? onednn(x, weight, bias) : at::linear(x, weight, bias);
 }
 
-torch::Tensor linear_transposed(const torch::Tensor& x, const torch::Tensor& weight_t,
-                                const torch::Tensor& bias) {
+torch::Tensor fast_linear_transposed(const torch::Tensor& x, const torch::Tensor& weight_t,
+                                     const torch::Tensor& bias) {
   if (by_onednn(x, weight_t.t(), bias)) return onednn(x, weight_t.t(), bias);
   // Not at::linear of the view: autocast would cast it anew at every call.
   return bias.defined() ? at::addmm(bias, x, weight_t) : at::mm(x, weight_t);

@@ -14,9 +14,10 @@ namespace d2dmoe::kernels {
 /// @param weight  [D_out, D_in]
 /// @param bias    [D_out] or undefined
 /// @return        [..., D_out]
-torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {});
+torch::Tensor fast_linear(const torch::Tensor& x, const torch::Tensor& weight,
+                          const torch::Tensor& bias = {});
 /// The same with the weight stored as [D_in, D_out], as MlpWeights::w2t.
-torch::Tensor linear_transposed(const torch::Tensor& x, const torch::Tensor& weight_t,
-                                const torch::Tensor& bias = {});
+torch::Tensor fast_linear_transposed(const torch::Tensor& x, const torch::Tensor& weight_t,
+                                     const torch::Tensor& bias = {});
 
 }  // namespace d2dmoe::kernels
