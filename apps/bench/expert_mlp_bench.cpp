@@ -34,7 +34,7 @@ ordered_json summary(const eval::Spread& ms) {
 ordered_json measure(const Options& o, bench::SyntheticLayer& layer, const torch::Tensor& x, double share) {
   const auto w = layer.layer()->weights();
   const auto mask = bench::chosen_experts({{layer.layer()}, x, layer.selection(x, share)});
-  const double active = kernels::active_share(x, w);
+  const double active = kernels::active_share(x, mask, w);
   const std::vector<bench::Candidate> candidates = {
       {"dense", [&](size_t) { return kernels::dense_mlp(x, w); }, torch::ones_like(mask)},
       {"routed", [&](size_t) { return kernels::expert_mlp(x, mask, w); }, mask},

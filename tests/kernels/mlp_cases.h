@@ -1,10 +1,9 @@
 #pragma once
 
-#include <cstdlib>
-#include <optional>
 #include <string>
 
 #include "d2dmoe/kernels/expert_mlp.h"
+#include "support/scoped_env.h"
 #include "support/support.h"
 
 /// What the tests of this room share: random sites and masks.
@@ -65,24 +64,5 @@ inline double rounding_bound(const torch::Tensor& x, const kernels::MlpWeights& 
   if (w.b2.defined()) y = y + w.b2.abs();
   return 4 * eps * y.max().item<double>();
 }
-
-/// Sets an environment variable (nullptr: takes it away) for the life of the object; what it was before comes
-/// back.
-class ScopedEnv {
- public:
-  ScopedEnv(const char* name, const char* value) : name_(name) {
-    if (const char* before = std::getenv(name)) before_ = before;
-    set(value);
-  }
-  ~ScopedEnv() { set(before_ ? before_->c_str() : nullptr); }
-  ScopedEnv(const ScopedEnv&) = delete;
-  ScopedEnv& operator=(const ScopedEnv&) = delete;
-
- private:
-  void set(const char* value) const { value ? ::setenv(name_, value, 1) : ::unsetenv(name_); }
-
-  const char* name_;
-  std::optional<std::string> before_;
-};
 
 }  // namespace d2dmoe::test

@@ -24,30 +24,22 @@ TEST_CASE("break-even: measured once, the same for every thread that asks") {
   for (const double other : seen) CHECK(other == share);  // 9 … 12 rows: the bucket of 16
 }
 
-TEST_CASE("break-even: the active share is that of ReLU, and 1 of what has no zeros") {
+TEST_CASE("break-even: the active share is that of ReLU in chosen experts, and 1 of what has no zeros") {
   torch::manual_seed(19);
   MlpCase c{.rows = 100, .d_in = 24, .size = 4, .experts = 6, .d_out = 24};
   auto w = test::random_weights(c);
   const auto x = torch::randn({c.rows, c.d_in});
-  const auto first = at::linear(x.narrow(0, 0, 64), w.w1, w.b1);  // as many rows as are looked at
-  const double want = first.gt(0).to(torch::kDouble).mean().item<double>();
-  CHECK(std::abs(active_share(x, w) - want) < 1e-6);
+  const auto mask = test::random_mask(c, 0.4);
+  const auto first = at::linear(x, w.w1, w.b1).narrow(0, 0, kActiveRows).view({kActiveRows, 6, 4});
+  const auto chosen = mask.narrow(0, 0, kActiveRows).unsqueeze(2).expand_as(first);
+  const double want = first.masked_select(chosen).gt(0).to(torch::kDouble).mean().item<double>();
+  CHECK(std::abs(active_share(x, mask, w) - want) < 1e-6);
+  CHECK(active_share(x, torch::zeros_like(mask), w) == 1);
   w.b1 = torch::full_like(w.b1, -1e3);
-  CHECK(active_share(x, w) == 0);
-  CHECK(active_share(x.narrow(0, 0, 0), w) == 1);
+  CHECK(active_share(x, mask, w) == 0);
+  CHECK(active_share(x.narrow(0, 0, 0), mask.narrow(0, 0, 0), w) == 1);
   w.activation = Activation::silu;
-  CHECK(active_share(x, w) == 1);
-}
-
-TEST_CASE("break-even: active shares between two powers of two have one figure") {
-  torch::manual_seed(20);
-  const MlpCase c{.rows = 256, .d_in = 384, .size = 24, .experts = 16, .d_out = 384};
-  const auto w = test::random_weights(c);
-  for (const double active : {1.0, 0.5, 0.05})
-    CHECK(break_even_share(w, c.experts, c.rows, Pass::inference, active) ==
-          break_even_share(w, c.experts, c.rows, Pass::inference, active));
-  CHECK(break_even_share(w, c.experts, c.rows, Pass::inference, 0.9) ==
-        break_even_share(w, c.experts, c.rows, Pass::inference, 0.3));
+  CHECK(active_share(x, mask, w) == 1);
 }
 
 TEST_CASE("break-even: leaves the random generators alone") {

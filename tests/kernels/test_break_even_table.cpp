@@ -139,13 +139,15 @@ TEST_CASE("break-even table: where it is kept") {
   CHECK(test::contains(machine_text(), "LibTorch"));
 }
 
-TEST_CASE("break-even: each number of threads, instruction set and pass is measured once, apart") {
+TEST_CASE(
+    "break-even: each number of threads, instruction set, pass and active share is measured once, apart") {
   torch::manual_seed(19);
   const test::MlpCase c{.rows = 8, .d_in = 40, .size = 4, .experts = 4, .d_out = 40};
   const auto w = test::random_weights(c);
   const test::TempDir dir;
-  const auto measurements = [&](Pass pass) {
-    const std::string log = said(dir.path(), [&] { CHECK(break_even_share(w, c.experts, 8, pass) >= 0); });
+  const auto measurements = [&](Pass pass, double active = 1) {
+    const std::string log =
+        said(dir.path(), [&] { CHECK(break_even_share(w, c.experts, 8, pass, active) >= 0); });
     int64_t count = 0;
     for (size_t at = 0; (at = log.find("[break-even]", at)) != log.npos; ++at) ++count;
     return count;
@@ -155,6 +157,11 @@ TEST_CASE("break-even: each number of threads, instruction set and pass is measu
   CHECK(measurements(Pass::inference) == 1);
   CHECK(measurements(Pass::inference) == 0);
   CHECK(measurements(Pass::training) == 1);
+  CHECK(measurements(Pass::inference, 0.26) == 0);  // above 1/4
+  CHECK(measurements(Pass::inference, 0.25) == 1);
+  CHECK(measurements(Pass::inference, 0.13) == 0);
+  CHECK(measurements(Pass::inference, 0.03) == 1);
+  CHECK(measurements(Pass::inference, 0) == 0);
   {
     const test::ScopedEnv isa("D2DMOE_ISA", "portable");
     CHECK(measurements(Pass::inference) == 1);

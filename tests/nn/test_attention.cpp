@@ -2,7 +2,9 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include "d2dmoe/kernels/cpu/isa.h"
 #include "d2dmoe/nn/packed_attention.h"
+#include "support/scoped_env.h"
 #include "support/support.h"
 
 using namespace d2dmoe;
@@ -33,6 +35,9 @@ torch::Tensor plain_attention(const torch::Tensor& q, const torch::Tensor& k, co
 }  // namespace
 
 TEST_CASE("attention: equals the plain formula per sequence and head, with its gradients") {
+  const auto& isas = kernels::cpu::available_isas();
+  const auto isa = GENERATE_COPY(from_range(isas));
+  const ScopedEnv environment("D2DMOE_ISA", std::string(kernels::cpu::isa_name(isa)).c_str());
   for (const auto& lengths :
        std::vector<std::vector<int64_t>>{{1}, {5}, {4, 4, 4}, {3, 7, 1, 5}, {1, 1, 2}, {17, 33}}) {
     torch::manual_seed(1);

@@ -175,7 +175,7 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
   const auto at = [&](size_t turn) { return turn % weights.size(); };
   const auto batch = batch_of(c.x);
   nn::ForwardContext context(batch);
-  const double active = c.x.is_cpu() ? kernels::active_share(c.x, w) : 1;  // as the layers find it
+  const double active = c.x.is_cpu() ? kernels::active_share(c.x, mask, w) : 1;
 
   std::vector<Candidate> candidates = {
       {"dense", [&](size_t t) { return plain_dense(c.x, weights[at(t)]); }, torch::ones_like(mask)},
@@ -214,6 +214,13 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
                      [&](size_t t) { return kernels::expert_mlp(sorted_x, sorted_mask, weights[at(t)]); },
                      sorted_mask});
   const auto clock = time_in_turn(timed, budget);
+  const auto index = [&](std::string_view name) {
+    const auto found =
+        std::find_if(timed.begin(), timed.end(), [&](const Candidate& t) { return t.name == name; });
+    return static_cast<size_t>(found - timed.begin());
+  };
+  const auto spread = [&](std::string_view name) { return clock.spread(index(name)); };
+  const auto ratio = [&](std::string_view name) { return clock.ratio(index(name), index("dense")); };
 
   LayerPoint p;
   p.rows = c.x.size(0);
@@ -221,12 +228,11 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
   p.touched = mask.any(0).sum().item<double>() / static_cast<double>(mask.size(1));
   p.turns = clock.turns();
   p.copies = static_cast<int64_t>(c.layers.size());
-  p.dense = clock.spread(0), p.dense_path = clock.spread(1), p.kernel = clock.spread(2);
-  p.automatic = clock.spread(3), p.layer = clock.spread(4);
-  if (c.ordered) p.moved = clock.spread(5), p.ordered = clock.spread(7);
-  p.routing = clock.spread(c.ordered ? 6 : 5);
-  p.dense_path_ratio = clock.ratio(1, 0), p.kernel_ratio = clock.ratio(2, 0);
-  p.automatic_ratio = clock.ratio(3, 0), p.layer_ratio = clock.ratio(4, 0);
+  p.dense = spread("dense"), p.dense_path = spread("dense path"), p.kernel = spread("kernel");
+  p.automatic = spread("auto"), p.layer = spread("layer"), p.routing = spread("routing");
+  if (c.ordered) p.ordered = spread("ordered"), p.moved = spread("moved");
+  p.dense_path_ratio = ratio("dense path"), p.kernel_ratio = ratio("kernel");
+  p.automatic_ratio = ratio("auto"), p.layer_ratio = ratio("layer");
   p.dense_flops = 2 * static_cast<double>(p.rows * w.hidden()) * row_weights(w);
   p.kernel_flops = p.share * p.dense_flops;
   p.dense_bytes = static_cast<double>(w.hidden()) * row_weights(w) * element_bytes(w);

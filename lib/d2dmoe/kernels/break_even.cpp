@@ -35,9 +35,9 @@ constexpr std::array<double, 5> kShares = {0.03, 0.15, 0.4, 0.7, 1.0};
 constexpr int kMostRounds = 20, kLeastRounds = 2;
 constexpr double kSeconds = 0.05;
 
-// Active shares up to a power of two are taken for one: 1/2, as random rows have it, to kLeastActive.
+// Active shares up to a power of two are taken for one: from 1/2, as random rows have it, down to this. (With
+// fewer, the first product is all that is left.)
 constexpr double kLeastActive = 1.0 / 32;
-constexpr int64_t kActiveRows = 64;  // enough to tell one power of two from the next
 
 double active_bucket(const MlpWeights& w, double active) {
   if (w.activation != Activation::relu) return 1;
@@ -114,11 +114,18 @@ std::function<void()> candidate(torch::Tensor (*layer)(const torch::Tensor&, con
   };
 }
 
-// Moves the biases until the given share of the activations of x is above zero.
+// Hidden sums of the first rows, without a history: under autocast, casts of weights made here must not be
+// kept.
+torch::Tensor first_sums(const torch::Tensor& x, const MlpWeights& w) {
+  const at::NoGradGuard no_grad;
+  const torch::Tensor bias = w.b1.defined() ? w.b1.detach() : torch::Tensor();
+  return at::linear(x.detach().narrow(0, 0, std::min(x.size(0), kActiveRows)), w.w1.detach(), bias);
+}
+
+// Moves the biases, or gives the layer some, until the given share of the activations of x is above zero.
 void move_biases(MlpWeights& w, const torch::Tensor& x, double active) {
   const at::NoGradGuard no_grad;
-  const auto some = std::min<int64_t>(x.size(0), kActiveRows);
-  const torch::Tensor z = at::linear(x.narrow(0, 0, some), w.w1, w.b1).to(at::kFloat).flatten();
+  const torch::Tensor z = first_sums(x, w).to(at::kFloat).flatten();
   const int64_t below =
       std::clamp<int64_t>(std::llround((1 - active) * static_cast<double>(z.numel())), 1, z.numel());
   const torch::Tensor threshold = std::get<0>(z.kthvalue(below));
@@ -222,12 +229,14 @@ bool dense_is_faster(const torch::Tensor& x, const torch::Tensor& mask, const Ml
 
 }  // namespace
 
-double active_share(const torch::Tensor& x, const MlpWeights& w) {
+double active_share(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
+  check_expert_mlp("active_share", x, mask, w);
   if (w.activation != Activation::relu || x.size(0) == 0) return 1;
-  const at::NoGradGuard no_grad;
-  const torch::Tensor some = x.narrow(0, 0, std::min(x.size(0), kActiveRows));
-  const torch::Tensor z = at::linear(some, w.w1, w.b1);
-  return at::gt(z, 0).to(at::kFloat).mean().item<double>();
+  const torch::Tensor z = first_sums(x, w);
+  const torch::Tensor chosen = mask.narrow(0, 0, z.size(0));
+  const torch::Tensor active = z.gt(0).view({z.size(0), mask.size(1), -1}).to(at::kFloat).mean(2);
+  const double count = chosen.sum().item<double>();
+  return count == 0 ? 1 : active.mul(chosen).sum().item<double>() / count;
 }
 
 double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double active) {
@@ -255,10 +264,7 @@ torch::Tensor expert_mlp_auto(const torch::Tensor& x, const torch::Tensor& mask,
     const bool dense = !has_kernel(x) || wants_gradient(x, w);
     return result(dense, dense ? masked_dense_mlp(x, mask, w) : expert_mlp(x, mask, w));
   }
-  if (pairs < 0) {
-    const torch::Tensor packed = mask.contiguous();
-    pairs = count_pairs(reinterpret_cast<const uint8_t*>(packed.const_data_ptr<bool>()), packed.numel());
-  }
+  if (pairs < 0) pairs = count_pairs(mask.contiguous());
   if (pairs == mask.numel()) return result(true, dense_mlp(x, w));
   const bool dense = dense_is_faster(x, mask, w, pairs, active);
   return result(dense, dense ? masked_dense_mlp(x, mask, w) : expert_mlp(x, mask, w));

@@ -7,23 +7,30 @@ namespace d2dmoe::kernels {
 /// What a layer is run for: its output alone, or its output and all its gradients.
 enum class Pass { inference, training };
 
-/// The share of the hidden activations that are not 0 after ReLU, of at most 64 of the rows, every expert
-/// run; 1 for other activations. Zeros cost the routed path less, the dense path as much as any number.
-/// @param x  [N, D] as the layer gets it; N = 0 gives 1
-double active_share(const torch::Tensor& x, const MlpWeights& w);
+/// Rows that active_share looks at: enough to tell one power of two from the next.
+constexpr int64_t kActiveRows = 64;
+
+/// Of the hidden activations of chosen experts the share that ReLU leaves above 0, in the first kActiveRows
+/// rows; 1 where nothing is chosen and for other activations. Zeros cost the routed path less, the dense path
+/// as much as any number.
+/// @param x     [N, D] as the layer gets it
+/// @param mask  [N, E] bool
+double active_share(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
 /// The share of chosen (row, expert) pairs above which masked_dense_mlp is faster than expert_mlp on this
 /// machine's CPU: 0 = the dense path always is, 2 = the routed path always is.
 ///
-/// Measured when first asked for (each shape, dtype, activation, instruction set, number of threads, power of
-/// two of rows and of the active share; a few hundredths of a second, seconds for the widest layers) on
-/// made-up rows with these weights, and kept in the machine's table (break_even_table.h) unless other
-/// programs disturbed it. Thread-safe. It decides only which way the same function is computed. On other
-/// devices nothing is measured: 2 where expert_mlp has a kernel, else 0.
+/// Measured when first asked for (each shape, dtype, activation, active share, instruction set, number of
+/// threads and power of two of rows; a few hundredths of a second, seconds for the widest layers) on made-up
+/// rows with these weights, and kept in the machine's table (break_even_table.h) unless other programs
+/// disturbed it. Thread-safe. It decides only which way the same function is computed. On other devices
+/// nothing is measured: 2 where expert_mlp has a kernel, else 0.
 /// @param rows  token rows of a call; from 1024 on, and where the dense layer takes more than 4e10 FLOPs, the
 ///              figure of fewer rows holds
-/// @param active  active_share of the layer; biases are moved for the made-up rows to have about as many
-/// zeros
+/// @param active  active_share of the layer, read for ReLU alone: what is up to 1/32, 1/16, 1/8, 1/4 or above
+/// has one
+///                figure each (the last of them measured at 1/2), for which the made-up rows' biases are
+///                moved
 double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass = Pass::inference,
                         double active = 1);
 

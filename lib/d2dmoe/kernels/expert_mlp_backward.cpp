@@ -160,11 +160,11 @@ MlpGradients expert_mlp_backward(const torch::Tensor& dy, const torch::Tensor& x
                 dy.scalar_type() == at::kFloat && dy.is_cpu(),
             "[{}] 'dy': got shape {} of {}, must be {} of float32", kPlace, dy.sizes().vec(),
             c10::toString(dy.scalar_type()), std::vector<int64_t>{x.size(0), w.d_out()});
-  D2D_CHECK(mask.numel() <= std::numeric_limits<int32_t>::max(),
-            "[{}] 'mask': got {} rows of {} experts, must be at most 2^31 - 1 pairs", kPlace, mask.size(0),
-            mask.size(1));
   const at::NoGradGuard no_grad;
   const torch::Tensor packed = mask.contiguous();
+  const int64_t chosen = count_pairs(packed);
+  D2D_CHECK(chosen <= std::numeric_limits<int32_t>::max(),
+            "[{}] 'mask': got {} chosen pairs, must be at most 2^31 - 1", kPlace, chosen);
   const auto like = [](bool is_wanted, const torch::Tensor& t) {
     return is_wanted && t.defined() ? at::empty(t.sizes(), t.options()) : torch::Tensor();
   };

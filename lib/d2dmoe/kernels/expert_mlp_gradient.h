@@ -22,7 +22,7 @@ struct MlpWanted {
 /// one owner and a fixed order.
 /// @param dy    [N, D_out] gradient of the output
 /// @param mask  [N, E] bool
-/// @throws Error  operands that do not fit or are not float32 on the CPU
+/// @throws Error  operands that do not fit or are not float32 on the CPU, 2^31 chosen pairs or more
 MlpGradients expert_mlp_backward(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& mask,
                                  const MlpWeights& w, const MlpWanted& wanted);
 

@@ -39,7 +39,8 @@ bool by_onednn(const torch::Tensor& x, const torch::Tensor& weight, const torch:
   const bool gradient = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad() ||
                                                        (bias.defined() && bias.requires_grad()));
   if (gradient || at::autocast::is_autocast_enabled(at::kCPU)) return false;
-  return cpu::mkl_lacks_avx512() && cpu::isa() >= cpu::Isa::avx512 && pointwise().has_value();
+  return cpu::mkl_lacks_avx512() && at::hasMKL() && cpu::isa() >= cpu::Isa::avx512 &&
+         at::globalContext().userEnabledMkldnn() && pointwise().has_value();
 }
 
 torch::Tensor onednn(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
@@ -55,7 +56,8 @@ torch::Tensor fast_linear(const torch::Tensor& x, const torch::Tensor& weight, c
 
 torch::Tensor fast_linear_transposed(const torch::Tensor& x, const torch::Tensor& weight_t,
                                      const torch::Tensor& bias) {
-  if (by_onednn(x, weight_t.t(), bias)) return onednn(x, weight_t.t(), bias);
+  const torch::Tensor weight = weight_t.t();
+  if (by_onednn(x, weight, bias)) return onednn(x, weight, bias);
   // Not at::linear of the view: autocast would cast it anew at every call.
   return bias.defined() ? at::addmm(bias, x, weight_t) : at::mm(x, weight_t);
 }

@@ -10,6 +10,10 @@ int64_t count_pairs(const uint8_t* mask, int64_t count) {
   return pairs;
 }
 
+int64_t count_pairs(const torch::Tensor& mask) {
+  return count_pairs(reinterpret_cast<const uint8_t*>(mask.const_data_ptr<bool>()), mask.numel());
+}
+
 void build_row_lists(const uint8_t* mask, int64_t rows, int64_t experts, RowLists& lists) {
   lists.offsets.assign(static_cast<size_t>(experts) + 2, 0);
   // Counted two places ahead, so that after the running sum offsets[e + 1] is where expert e's next row goes,

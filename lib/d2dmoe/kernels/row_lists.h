@@ -1,5 +1,7 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -36,6 +38,8 @@ void for_each_chosen(const uint8_t* row, int64_t experts, F f) {
 
 /// How many of `count` entries of a mask (0 or 1) are set.
 int64_t count_pairs(const uint8_t* mask, int64_t count);
+/// The same of a bool tensor on the CPU, contiguous.
+int64_t count_pairs(const torch::Tensor& mask);
 
 /// Counting sort of the pairs of `rows` mask rows; `lists` keeps its memory between calls.
 /// @param mask  [rows, experts], 0 or 1, contiguous

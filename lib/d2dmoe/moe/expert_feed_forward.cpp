@@ -94,9 +94,13 @@ kernels::Routing ExpertFeedForward::route(const torch::Tensor& x, const Selectio
           with_shared(torch::ones({1, 1}, mask.options()), mask, shared_)};
 }
 
-double ExpertFeedForward::active(const torch::Tensor& x) {
-  if (active_ < 0 && x.is_cpu() && x.size(0) > 0) active_ = kernels::active_share(x, w_);
-  return active_ < 0 ? 1 : active_.load();
+double ExpertFeedForward::active(const torch::Tensor& x, const torch::Tensor& mask) {
+  const int64_t rows = std::min(x.size(0), kernels::kActiveRows);
+  if (x.is_cpu() && rows > active_rows_) {
+    active_ = kernels::active_share(x, mask, w_);
+    active_rows_ = rows;
+  }
+  return active_;
 }
 
 torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteId& site,
@@ -116,7 +120,8 @@ torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteI
   if (!dense.hidden.defined()) {
     bool ran_dense = all;
     auto y = all ? kernels::dense_mlp(x, w_)
-                 : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense, routing.pairs, active(x));
+                 : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense, routing.pairs,
+                                            active(x, routing.mask));
     if (watched) ctx.on_routing(site, routing.scores, routing.mask, ran_dense);
     return y;
   }

@@ -37,7 +37,10 @@ class ExpertFeedForward : public nn::FeedForward {
 
   torch::Tensor forward(const torch::Tensor& x, const nn::SiteId& site, nn::ForwardContext& ctx) override;
   kernels::MlpWeights weights() const override { return w_; }
-  void set_activation(kernels::Activation activation) override { w_.activation = activation; }
+  void set_activation(kernels::Activation activation) override {
+    w_.activation = activation;
+    active_rows_ = 0;
+  }
 
   int64_t experts() const { return experts_; }
   int64_t shared() const { return shared_; }
@@ -63,8 +66,9 @@ class ExpertFeedForward : public nn::FeedForward {
  private:
   /// As route by one kernel, where there is one for these rows.
   std::optional<kernels::Routing> route_fused(const torch::Tensor& x, const Selection& selection);
-  /// kernels::active_share of the first rows that came, which decides nothing but the faster way to compute.
-  double active(const torch::Tensor& x);
+  /// kernels::active_share of rows that came earlier, or of these where they are more than were ever looked
+  /// at. It decides nothing but the faster way to compute.
+  double active(const torch::Tensor& x, const torch::Tensor& mask);
 
   kernels::MlpWeights w_;
   int64_t experts_, shared_;
@@ -72,9 +76,10 @@ class ExpertFeedForward : public nn::FeedForward {
   Selection selection_;
   double mean_norm_ = 0;
   Origin origin_;
-  std::atomic<double> active_ = -1;  // below 0: no row has come yet
-  torch::Tensor grams_;              // made on first use by an oracle rule
-  torch::Tensor grams_source_;       // the w2t that they were made from, with its version
+  std::atomic<double> active_ = 1;
+  std::atomic<int64_t> active_rows_ = 0;  // of which active_ is
+  torch::Tensor grams_;                   // made on first use by an oracle rule
+  torch::Tensor grams_source_;            // the w2t that they were made from, with its version
   const void* grams_storage_ = nullptr;
   uint32_t grams_version_ = 0;
 };

@@ -7,6 +7,7 @@
 #include <limits>
 #include <new>
 
+#include "d2dmoe/kernels/cpu/isa.h"
 #include "d2dmoe/nn/random_bits.h"
 #include "d2dmoe/nn/simd.h"
 
@@ -38,15 +39,12 @@ using namespace simd;
 namespace {
 
 #ifdef D2D_HAS_CLONES
-// What the machine offers: 0 the compiler's baseline, 1 AVX2 and FMA, 2 AVX-512.
+// What the machine offers and D2DMOE_ISA allows: 0 the compiler's baseline, 1 AVX2 and FMA, 2 AVX-512.
 int vector_level() {
-  static const int level = [] {
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-    return avx2 && avx512 ? 2 : avx2 ? 1 : 0;
-  }();
-  return level;
+  using kernels::cpu::Isa;
+  static const bool has_dq = __builtin_cpu_supports("avx512dq") != 0;
+  const Isa isa = kernels::cpu::isa();
+  return isa >= Isa::avx512 && has_dq ? 2 : isa >= Isa::avx2 ? 1 : 0;
 }
 #endif
 

@@ -26,13 +26,14 @@ constexpr int64_t kRowsPerExpert = 128, kLeastBlockRows = 320, kMostBlockRows = 
 // A piece of the first product: the weights of its neurons and the rows of a tile stay in the caches of a
 // core.
 constexpr int64_t kPieceRows = 48, kPieceNeurons = 64;
-// Rows of an expert that are added up together: a tile of w2t is copied once for all of them.
+// Rows of an expert that are added up together: a tile of w2t is copied once for all of them. (Copying a tile
+// takes about as long as two rows' products with it.)
 constexpr int64_t kTogether = 192;
 // Row by row, without the zeros, is faster than expert by expert where less than a quarter of the activations
 // is not 0 (Zen 4: at 0.3, S 128 loses 10 % by it, S 24 still gains as much).
 constexpr int64_t kSparseDenominator = 4;
-// Sums of y that fit into half of a second-level cache, and the least columns that are cut off for it: below,
-// the pieces of w2t's rows are too short to be read ahead.
+// Sums of y that fit into half of a second-level cache of 1 MiB, and the least columns that are cut off for
+// it: below, the pieces of w2t's rows are too short to be read ahead.
 constexpr int64_t kCachedSums = 128 * 1024, kColumnStep = 128;
 // Rows per thread from which threads get rows of their own rather than columns.
 constexpr int64_t kRowsToCut = 8;
@@ -128,28 +129,41 @@ void start_rows(const FloatArgs& a, const Part& part, float* y) {
   }
 }
 
+// The rows of an expert that lie in a part: from … to of the lists.
+struct Stretch {
+  const int32_t *from, *to;
+};
+Stretch rows_in(const Part& part, const RowLists& lists, int64_t e) {
+  const int32_t *from = lists.rows.data() + lists.offsets[e], *to = lists.rows.data() + lists.offsets[e + 1];
+  if (part.begin > 0) from = std::lower_bound(from, to, part.begin);
+  return {from, std::lower_bound(from, to, part.end)};
+}
+
 // The second product, expert by expert, of columns that stay in the second-level cache for all rows.
 // @param y  the block's first row, at the part's first column
 void accumulate_experts(const FloatArgs& a, const Micro& micro, const Part& part, const Workspace& ws,
                         float* y) {
   const int64_t size = a.expert_size();
-  const int32_t* rows = ws.lists.rows.data();
   const int64_t fitting = kCachedSums / (part.end - part.begin) / kColumnStep * kColumnStep;
   const int64_t step = std::max(kColumnStep, fitting);
+  thread_local std::vector<int32_t> busy;  // experts with rows in the part
+  busy.clear();
+  for (int64_t e = 0; e < a.experts; ++e)
+    if (const Stretch s = rows_in(part, ws.lists, e); s.from < s.to) busy.push_back(static_cast<int32_t>(e));
   for (int64_t c = 0; c < part.columns(); c += step) {
     const int64_t columns = std::min(step, part.columns() - c);
-    for (int64_t e = 0; e < a.experts; ++e) {
-      const int32_t *from = rows + ws.lists.offsets[e], *to = rows + ws.lists.offsets[e + 1];
-      if (part.begin > 0) from = std::lower_bound(from, to, part.begin);
-      const float* w2t = a.w2t + e * size * a.d_out + part.first_column + c;
-      while (from < to && *from < part.end) {
+    const auto weights = [&](int64_t e) { return a.w2t + e * size * a.d_out + part.first_column + c; };
+    for (size_t i = 0; i < busy.size(); ++i) {
+      Stretch rows = rows_in(part, ws.lists, busy[i]);
+      while (rows.from < rows.to) {
         float* some[kTogether];
-        const float* h = ws.hidden.data() + (from - rows) * size;
+        const float* h = ws.hidden.data() + (rows.from - ws.lists.rows.data()) * size;
         int64_t count = 0;
-        for (; count < kTogether && from < to && *from < part.end; ++from)
-          some[count++] = y + *from * a.d_out + c;
-        micro.accumulate(some, count, columns, h, w2t, a.d_out, size,
-                         e + 1 < a.experts ? w2t + size * a.d_out : nullptr);
+        for (; count < kTogether && rows.from < rows.to; ++rows.from)
+          some[count++] = y + *rows.from * a.d_out + c;
+        const bool last = rows.from == rows.to && i + 1 < busy.size();
+        micro.accumulate(some, count, columns, h, weights(busy[i]), a.d_out, size,
+                         last ? weights(busy[i + 1]) : nullptr);
       }
     }
   }

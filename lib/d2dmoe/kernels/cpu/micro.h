@@ -25,7 +25,7 @@ struct Micro {
   /// @param values, list  [neurons + kListSlack], as many as returned are filled
   int64_t (*list_nonzero)(const float* h, int64_t neurons, int32_t first, float* values, int32_t* list);
   /// y[r][c] += sum_i h[r * neurons + i] * w2t[i * w_stride + c], neurons in ascending order.
-  /// @param ahead  what the next call gets as w2t, or null
+  /// @param ahead  [neurons, columns] weights, w_stride apart, that the next call needs, or null
   void (*accumulate)(float* const* y, int64_t rows, int64_t columns, const float* h, const float* w2t,
                      int64_t w_stride, int64_t neurons, const float* ahead);
   /// y[c] += sum_j h[j] * w2t[list[j] * w_stride + c], in the order of the list.
