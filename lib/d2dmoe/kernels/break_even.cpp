@@ -221,7 +221,7 @@ bool dense_is_faster(const torch::Tensor& x, const torch::Tensor& mask, const Ml
                      double active) {
   const bool gradient = wants_gradient(x, w);
   if (gradient && !has_backward(x)) return true;
-  if (pairs == 0) return false;
+  if (pairs == 0) return false;  // also where there are no rows
   const double share = static_cast<double>(pairs) / static_cast<double>(mask.numel());
   return share >
          break_even_share(w, mask.size(1), x.size(0), gradient ? Pass::training : Pass::inference, active);
@@ -265,9 +265,8 @@ torch::Tensor expert_mlp_auto(const torch::Tensor& x, const torch::Tensor& mask,
     return result(dense, dense ? masked_dense_mlp(x, mask, w) : expert_mlp(x, mask, w));
   }
   if (pairs < 0) pairs = count_pairs(mask.contiguous());
-  if (pairs == mask.numel()) return result(true, dense_mlp(x, w));
-  const bool dense = dense_is_faster(x, mask, w, pairs, active);
-  return result(dense, dense ? masked_dense_mlp(x, mask, w) : expert_mlp(x, mask, w));
+  if (!dense_is_faster(x, mask, w, pairs, active)) return result(false, expert_mlp(x, mask, w));
+  return result(true, pairs == mask.numel() ? dense_mlp(x, w) : masked_dense_mlp(x, mask, w));
 }
 
 }  // namespace d2dmoe::kernels

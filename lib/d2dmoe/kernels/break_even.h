@@ -34,9 +34,10 @@ double active_share(const torch::Tensor& x, const torch::Tensor& mask, const Mlp
 double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass = Pass::inference,
                         double active = 1);
 
-/// The routed layer by the faster way: no expert skipped: dense_mlp; a larger share than break_even_share:
-/// masked_dense_mlp; else expert_mlp. On other devices than the CPU the mask is not looked at, which would
-/// stall them: expert_mlp where it has a kernel, else masked_dense_mlp.
+/// The routed layer by the faster way: where the chosen share is larger than break_even_share, dense_mlp if
+/// no expert is skipped and masked_dense_mlp otherwise; else expert_mlp, which can be faster than the dense
+/// layer even with every expert, because it skips the zeros of ReLU. On other devices than the CPU the mask
+/// is not looked at, which would stall them: expert_mlp where it has a kernel, else masked_dense_mlp.
 /// @param ran_dense  set to whether every expert's product was computed; may be null
 /// @param pairs      chosen pairs of the mask; -1 = not known: counted
 /// @param active     as for break_even_share
