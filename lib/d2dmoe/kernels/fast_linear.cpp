@@ -11,8 +11,9 @@
 namespace d2dmoe::kernels {
 namespace {
 
-// Where oneDNN was never slower than MKL with AVX2 (Zen 4, 1 to 2048 rows): from these widths on, if both are
-// whole vectors (with D 100, up to 64 rows took up to 90 % longer) or the rows are many.
+// Where oneDNN was measured to be no more than about 1 % slower than MKL with AVX2 (Zen 4; D 384 and 768 at 1
+// to 2048 rows, D 128 and 100 from 256 on; other widths are taken to be like these): both widths whole
+// vectors, or many rows. (With D 100, fewer rows took up to 90 % longer.)
 constexpr int64_t kLeastWidth = 96, kVector = 16, kManyRows = 256;
 
 using Pointwise = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
