@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Golden values of the train room: optimisers, schedules, losses and two ten-step training curves of a tiny BERT.
+"""Golden values of the train room: optimisers, schedules, losses and three ten-step training curves of a tiny BERT.
 
 Writes tests/golden/train/train.safetensors (tensors), train.json (numbers) and tiny_bert/ (a model folder).
 """
@@ -109,9 +109,32 @@ def square_hoyer(a):
     return (a.abs().sum(-1).square() / (a.square().sum(-1) + 1e-15)).mean()
 
 
-def curve(model, ids, mask, labels, alpha):
-    """Ten full-batch steps: AdamW, clipping at 1, linear decay after two steps of warm-up; total and task loss."""
+def hidden_states(model, mask):
+    """A list that each forward pass of the model fills with what enters its feed-forward networks, real tokens only."""
+    seen = []
+    for layer in model.bert.encoder.layer:
+        layer.attention.register_forward_hook(lambda m, i, out: seen.append(out[0][mask.bool()]))
+    return seen
+
+
+def distillation(logits, target, features, target_features):
+    """KL of the classes at temperature 2, and the relative squared distance of the hidden states."""
+    kl = torch.nn.functional.kl_div(
+        torch.log_softmax(logits / 2, -1), torch.softmax(target / 2, -1), reduction="batchmean") * 4
+    distances = [((s - t).square().sum(-1) / t.square().sum(-1)).mean() for s, t in zip(features, target_features)]
+    return kl, torch.stack(distances).mean()
+
+
+def curve(model, ids, mask, labels, alpha, teacher=None):
+    """Ten full-batch steps: AdamW, clipping at 1, linear decay after two steps of warm-up; total and task loss.
+
+    With a teacher the loss is 0.3 * task + 0.7 * KL + 0.4 * distance of the hidden states + alpha * penalty.
+    """
     model.train()
+    if teacher:
+        features, target_features = hidden_states(model, mask), hidden_states(teacher.eval(), mask)
+        with torch.no_grad():
+            target = teacher(input_ids=ids, attention_mask=mask).logits
     optimizer = torch.optim.AdamW(decay_groups(list(model.parameters()), 0.01), lr=2e-3)
     scheduler = get_scheduler("linear", optimizer, num_warmup_steps=2, num_training_steps=10)
     seen = []
@@ -120,16 +143,24 @@ def curve(model, ids, mask, labels, alpha):
     points = []
     for _ in range(10):
         seen.clear()
-        task = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+        if teacher:
+            features.clear()
+        output = model(input_ids=ids, attention_mask=mask, labels=labels)
+        task = output.loss
         penalty = torch.stack([square_hoyer(a[mask.bool()]) for a in seen]).mean()
         loss = task + alpha * penalty
+        more = {}
+        if teacher:
+            kl, distance = distillation(output.logits, target, features, target_features)
+            loss = 0.3 * task + 0.7 * kl + 0.4 * distance + alpha * penalty
+            more = {"distillation": kl.item(), "features": distance.item()}
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
         points.append({"loss": loss.item(), "task_loss": task.item(), "penalty": penalty.item(),
-                       "grad_norm": norm.item()})
+                       "grad_norm": norm.item(), **more})
     for hook in hooks:
         hook.remove()
     return points
@@ -151,6 +182,9 @@ def curves(tensors):
     config.hidden_act = "relu"
     relu = BertForSequenceClassification.from_pretrained(OUT / "tiny_bert", config=config)
     result["relu_square_hoyer"] = curve(relu, ids * mask, mask, labels, 0.05)
+    student = BertForSequenceClassification.from_pretrained(OUT / "tiny_bert", config=config)
+    teacher = BertForSequenceClassification.from_pretrained(OUT / "tiny_bert")
+    result["relu_distilled"] = curve(student, ids * mask, mask, labels, 0.05, teacher)
     return result
 
 

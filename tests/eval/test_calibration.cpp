@@ -88,6 +88,15 @@ TEST_CASE("calibration: a bound on the drop holds, a looser bound costs no more"
   }
 }
 
+TEST_CASE("calibration: what the all-experts model is better than the dense one by is not spent") {
+  Case c;
+  c.options.dense_score = 0.5;
+  c.options.max_drop = 20;
+  const auto result = eval::calibrate(*c.model, c.validation, c.options);
+  CHECK(result.score >= 0.8);  // all experts: 1
+  CHECK(result.flops_share < 1);
+}
+
 TEST_CASE("calibration: whole numbers stay whole under top_k") {
   Case c;
   c.options.rule = "top_k";

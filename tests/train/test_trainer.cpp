@@ -135,7 +135,8 @@ void check_same_weights(models::Model& a, models::Model& b) {
   }
 }
 
-void check_curve(const std::string& name, const config::PenaltyOptions* penalty) {
+void check_curve(const std::string& name, const config::PenaltyOptions* penalty,
+                 const config::DistillOptions* distill = nullptr) {
   const auto points = io::read_json_file(golden("train/train.json")).at("curves").at(name);
   config::TrainOptions options;
   options.batch_size = 8;
@@ -144,7 +145,7 @@ void check_curve(const std::string& name, const config::PenaltyOptions* penalty)
   options.optimizer.lr = 2e-3;
   options.optimizer.warmup = 0.2;
   const TempDir dir;
-  run_training(dir.path(), golden_data(), options, penalty);
+  run_training(dir.path(), golden_data(), options, penalty, 0, distill);
   const auto logged = events(dir.path(), "train");
   REQUIRE(logged.size() == points.size());
   for (size_t i = 0; i < points.size(); ++i) {
@@ -158,6 +159,10 @@ void check_curve(const std::string& name, const config::PenaltyOptions* penalty)
       CHECK(logged[i].at("penalty").get<double>() ==
             Approx(points[i].at("penalty").get<double>()).margin(2e-3));
       CHECK(logged[i].at("sites").size() == 2);
+    }
+    for (const char* key : {"distillation", "features"}) {
+      CHECK(logged[i].contains(key) == (distill != nullptr));
+      if (distill) CHECK(logged[i].at(key).get<double>() == Approx(points[i].at(key).get<double>()).margin(1e-4));
     }
   }
 }
@@ -180,6 +185,15 @@ TEST_CASE("trainer: ten steps with ReLU and square Hoyer equal PyTorch's", "[gol
   check_curve("relu_square_hoyer", &penalty);
 }
 
+TEST_CASE("trainer: ten steps with a teacher of classes and hidden states equal PyTorch's", "[golden]") {
+  const auto penalty = square_hoyer(0.05);
+  config::DistillOptions distill;
+  distill.lambda = 0.7;
+  distill.temperature = 2;
+  distill.features = 0.4;
+  check_curve("relu_distilled", &penalty, &distill);
+}
+
 TEST_CASE("trainer: accumulated batches equal one large batch") {
   const auto data = learnable_data(150);
   auto options = quick_options();
@@ -189,12 +203,14 @@ TEST_CASE("trainer: accumulated batches equal one large batch") {
   options.optimizer.name = "sgd";
   options.optimizer.lr = 0.1;
   const auto penalty = square_hoyer(0.01);
+  config::DistillOptions distill;
+  distill.features = 0.5;
   const TempDir whole, parts;
   options.batch_size = 32;
-  const auto a = run_training(whole.path(), data, options, &penalty);
+  const auto a = run_training(whole.path(), data, options, &penalty, 0, &distill);
   options.batch_size = 8;
   options.accumulate = 4;
-  const auto b = run_training(parts.path(), data, options, &penalty);
+  const auto b = run_training(parts.path(), data, options, &penalty, 0, &distill);
   const auto theirs = b.model->named_parameters();
   for (const auto& item : a.model->named_parameters()) {
     INFO(item.key());

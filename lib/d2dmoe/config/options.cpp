@@ -151,6 +151,10 @@ void DistillOptions::describe(Fields& f) {
       "Model folder of the teacher; \"dense\" = the model this stage starts from; empty = no distillation.");
   f.add("lambda", lambda, "Weight of the KL term; 1 - lambda is the task loss's.").range(0, 1);
   f.add("temperature", temperature, "Temperature of both distributions in the KL term.").above(0);
+  f.add("features", features,
+        "Weight of the relative squared distance between the hidden states of student and teacher, layer by "
+        "layer; 0 = not looked at.")
+      .min(0);
 }
 
 void PenaltyOptions::describe(Fields& f) {

@@ -113,6 +113,7 @@ struct DistillOptions {
   std::string teacher;  ///< model folder; empty = no distillation; "dense" = the start model of this stage
   double lambda = 0.5;  ///< weight of the KL term; 1 - lambda is the task's
   double temperature = 2.0;
+  double features = 0;  ///< weight of the distance between hidden states; 0 = not looked at
   void describe(Fields& f);
 };
 

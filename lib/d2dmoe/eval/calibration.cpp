@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <list>
+#include <map>
 
 #include "d2dmoe/config/metric_units.h"
 #include "d2dmoe/core/error.h"
@@ -12,6 +14,7 @@
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/eval/cost_ledger.h"
 #include "d2dmoe/eval/damage_path.h"
+#include "d2dmoe/eval/isotonic.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/eval/placement.h"
 
@@ -99,28 +102,52 @@ class Calibrator {
     return best;
   }
 
-  /// Bisects the path, in cost, for the cheapest position within the bound.
+  /// The cheapest position within the bound, looked for at places evenly spread in cost, then between the
+  /// cheapest good one and its neighbour. A metric of some hundred examples jumps up and down along the path, so
+  /// what counts is a fit of the drops that only rises as the cost falls: neither one lucky measurement nor one
+  /// unlucky decides. The drop measured at the position taken holds the bound as well.
   Calibration for_max_drop(const DamagePath& path, const Calibration& cheapest) {
-    constexpr int kGuesses = 7;
-    if (cheapest.drop <= *options_.max_drop) return cheapest;
-    auto best = measure_at(path, 0);
+    constexpr int kPlaces = 6, kRefinements = 4;
+    constexpr double kNear = 2e-3;  // a smaller gap, as a share of the dense model, is not worth a measurement
+    const auto& dearest = measure_at(path, 0);
     D2D_CHECK_USAGE(
-        best.drop <= *options_.max_drop,
+        dearest.drop <= *options_.max_drop,
         "[calibration] 'max_drop': got {} points, this model is {:.2f} points below the dense baseline on "
         "the validation data with all experts on. Hint: a larger bound, or a better stage 1",
-        *options_.max_drop, best.drop);
-    double good = 0, bad = path.end();
-    for (int i = 0; i < kGuesses && path.cost(good) - path.cost(bad) > 2e-3; ++i) {
-      const double guess = path.position_of((path.cost(good) + path.cost(bad)) / 2);
-      const auto& here = measure_at(path, guess);
-      if (here.drop <= *options_.max_drop) {
-        good = guess;
-        if (here.flops_share < best.flops_share) best = here;  // a router may cost more than it saves yet
-      } else {
-        bad = guess;
-      }
+        *options_.max_drop, dearest.drop);
+    // Where the all-experts model is above the dense one on this split, much of that is luck: its checkpoint was
+    // chosen on the same examples. So nothing may be more than the bound below it either.
+    bound_ = *options_.max_drop + std::min(0.0, dearest.drop);
+    if (cheapest.drop <= bound_) return cheapest;
+    const double dear = path.cost(0), cheap = path.cost(path.end());
+    std::map<double, const Calibration*, std::greater<>> by_cost{{dear, &dearest}, {cheap, &cheapest}};
+    const auto measure_cost = [&](double cost) { by_cost[cost] = &measure_at(path, path.position_of(cost)); };
+    for (int i = 1; i <= kPlaces; ++i) measure_cost(dear + (cheap - dear) * i / (kPlaces + 1));
+    for (int i = 0; i < kRefinements; ++i) {
+      const auto good = good_places(by_cost);
+      const auto next = std::next(by_cost.find(good.back()));
+      if (good.back() - next->first < kNear) break;
+      measure_cost((good.back() + next->first) / 2);
     }
-    return best;
+    const Calibration* best = &dearest;
+    for (const double cost : good_places(by_cost)) {
+      // By what was measured: a router may cost more than it saves yet.
+      if (by_cost[cost]->flops_share < best->flops_share) best = by_cost[cost];
+    }
+    return *best;
+  }
+
+  /// The keys within the bound, by the fit and by what was measured there; the dearest is always among them.
+  std::vector<double> good_places(const std::map<double, const Calibration*, std::greater<>>& by_cost) const {
+    std::vector<double> drops;
+    for (const auto& [cost, c] : by_cost) drops.push_back(c->drop);
+    const auto fit = isotonic_fit(drops);
+    std::vector<double> good;
+    for (auto at = by_cost.begin(); at != by_cost.end(); ++at) {
+      const auto i = static_cast<size_t>(std::distance(by_cost.begin(), at));
+      if (i == 0 || std::max(fit[i], drops[i]) <= bound_) good.push_back(at->first);
+    }
+    return good;
   }
 
   /// Measures each site alone, all others with every expert and no router.
@@ -221,6 +248,7 @@ class Calibrator {
   const CalibrationOptions& options_;
   std::vector<ConvertedSite> sites_;
   double fixed_cost_ = 0;  // everything besides the converted sites, as a share of the dense model
+  double bound_ = 0;       // of for_max_drop, in points below the dense model
   std::list<Calibration> tried_;
 };
 

@@ -14,7 +14,8 @@ struct CalibrationOptions {
   std::string rule = "dynamic_k";
   std::vector<double> floors = {0};  ///< candidates
   std::optional<double> budget;      ///< FLOPs at most this share of the dense model's
-  std::optional<double> max_drop;  ///< at most so many points worse than `dense_score` (config::points_worse)
+  /// At most so many points worse than `dense_score` (config::points_worse), and than the model with all experts.
+  std::optional<double> max_drop;
   std::string metric = "accuracy";
   double dense_score = 0;          ///< the dense baseline's metric on the same validation data
   int64_t steps = 6;               ///< values tried per site and floor
@@ -43,7 +44,7 @@ data::Dataset calibration_sample(const data::Dataset& validation, const Calibrat
 /// rule and of the floor, which gives a convex curve of damage over cost per site; the curves' segments in
 /// the order of damage per FLOP saved are the Lagrangian path from all experts to the fewest. The point of
 /// the path is then found by measuring the whole model on the whole validation data, so that the budget or
-/// the bound really holds there.
+/// the bound really holds there. For a bound the noise of single measurements is smoothed by isotonic_fit.
 /// @param validation  data that was not trained on and is not the data reported on
 /// @throws UsageError  not exactly one of budget and max_drop; a budget below the cheapest setting, or a
 /// bound that even the

@@ -11,6 +11,7 @@ void RunningSums::add(const StepValues& values) {
   sum.task_loss += values.task_loss;
   sum.penalty += values.penalty;
   sum.distillation += values.distillation;
+  sum.features += values.features;
   sum.sentences += values.sentences;
   sum.tokens += values.tokens;
   ++steps;
@@ -21,6 +22,7 @@ Json RunningSums::to_json() const {
           {"task_loss", sum.task_loss},
           {"penalty", sum.penalty},
           {"distillation", sum.distillation},
+          {"features", sum.features},
           {"sentences", sum.sentences},
           {"tokens", sum.tokens},
           {"steps", steps}};
@@ -28,7 +30,7 @@ Json RunningSums::to_json() const {
 
 RunningSums RunningSums::from_json(const Json& json) {
   return {{json.at("loss"), json.at("task_loss"), json.at("penalty"), json.at("distillation"),
-           json.at("sentences"), json.at("tokens")},
+           json.at("features"), json.at("sentences"), json.at("tokens")},
           json.at("steps")};
 }
 

@@ -14,10 +14,11 @@ namespace d2dmoe::train {
 
 /// What one optimiser step saw.
 struct StepValues {
-  double loss = 0;  ///< what was minimised: task, distillation and alpha * penalty
+  double loss = 0;  ///< what was minimised: task, distillation (of features too) and alpha * penalty
   double task_loss = 0;
   double penalty = 0;  ///< mean over the sites, before alpha
   double distillation = 0;
+  double features = 0;  ///< feature_distance
   int64_t sentences = 0, tokens = 0;
 };
 

@@ -14,15 +14,14 @@
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/sparsity/activation_statistics.h"
-#include "d2dmoe/sparsity/penalty.h"
 #include "d2dmoe/train/alpha_schedule.h"
 #include "d2dmoe/train/checkpointing.h"
-#include "d2dmoe/train/objective.h"
 #include "d2dmoe/train/optimizer.h"
 #include "d2dmoe/train/plan.h"
 #include "d2dmoe/train/precision.h"
 #include "d2dmoe/train/record.h"
 #include "d2dmoe/train/schedule.h"
+#include "d2dmoe/train/step_losses.h"
 #include "d2dmoe/train/validation.h"
 
 namespace d2dmoe::train {
@@ -44,8 +43,6 @@ class Loop {
   void open_epoch(int64_t epoch);
   std::vector<Rows> parts_of(const Rows& group) const;
   void train_step();
-  torch::Tensor forward_backward(const data::Batch& batch, double share, double token_share, double alpha,
-                                 const std::vector<nn::Observer*>& watchers);
   void check_finite(const StepValues& values, double norm);
   void log_step(double alpha, double lr, double norm);
   void validate();
@@ -53,7 +50,6 @@ class Loop {
   Json result() const;
 
   double epoch() const { return static_cast<double>(step_) / static_cast<double>(steps_per_epoch_); }
-  bool has_penalty() const { return penalty_observer_.has_value(); }
   double seconds() const {
     return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
   }
@@ -67,7 +63,7 @@ class Loop {
   Optimizer optimizer_;
   AlphaSchedule alpha_;
   BestWeights best_weights_;
-  std::optional<sparsity::PenaltyObserver> penalty_observer_;  // empty: no penalty
+  StepLosses losses_;
   sparsity::SparsityObserver sparsity_observer_;
 
   int64_t step_ = 0;       // optimiser steps done
@@ -95,8 +91,8 @@ Loop::Loop(TrainJob& job)
       total_(total_steps(job)),
       optimizer_(*job.model, options_.optimizer),
       alpha_(penalty_, total_, metric_),
-      best_weights_(job.run) {
-  if (penalty_.name != "none") penalty_observer_.emplace(penalty_.name, penalty_.displacement);
+      best_weights_(job.run),
+      losses_(job, penalty_, dtype_) {
   const double interval = options_.eval_every * static_cast<double>(steps_per_epoch_);
   eval_interval_ = options_.eval_every > 0 ? std::max<int64_t>(1, std::llround(interval)) : total_;
   if (alpha_.wants_metric()) {
@@ -201,21 +197,21 @@ void Loop::train_step() {
 
   const double alpha = alpha_.at(step_);
   StepValues values{.sentences = static_cast<int64_t>(group.size()), .tokens = tokens};
-  torch::Tensor seen;  // [4]: loss, task loss, penalty, distillation, summed over the micro-batches
+  torch::Tensor seen;  // [5] of StepLosses::backward, summed over the micro-batches
   for (size_t done = 0; done < group.size();) {
     const auto batch = batches_->next().value().to(job_.device);
     done += static_cast<size_t>(batch.size());
-    const auto part =
-        forward_backward(batch, static_cast<double>(job_.data.train.counted(batch.rows)) / counted,
-                         static_cast<double>(batch.tokens()) / static_cast<double>(tokens), alpha, watchers);
+    const PartWeight weight{static_cast<double>(job_.data.train.counted(batch.rows)) / counted,
+                            static_cast<double>(batch.tokens()) / static_cast<double>(tokens)};
+    const auto part = losses_.backward(batch, weight, alpha, watchers);
     seen = seen.defined() ? seen + part : part;
   }
   const torch::Tensor norm = optimizer_.gradient_norm();
   const auto numbers = at::cat({seen, norm.reshape({1})}).to(torch::kCPU);  // the step's only synchronisation
   const float* number = numbers.const_data_ptr<float>();
   values.loss = number[0], values.task_loss = number[1], values.penalty = number[2],
-  values.distillation = number[3];
-  check_finite(values, number[4]);
+  values.distillation = number[3], values.features = number[4];
+  check_finite(values, number[5]);
   const auto& opt = options_.optimizer;
   const double lr = opt.lr * lr_factor(opt.schedule, step_, warmup_steps(opt.warmup, total_), total_);
   optimizer_.step(lr, norm);
@@ -225,51 +221,8 @@ void Loop::train_step() {
   ++step_;
   sentences_ += values.sentences;
   sums_.add(values);
-  if (logging) log_step(alpha, lr, number[4]);
+  if (logging) log_step(alpha, lr, number[5]);
   recorder_->advance(values.sentences);
-}
-
-/// Adds the gradients of a part of the step's sentences.
-/// @param share, token_share  of what the step's loss counts and of its token rows: with them as weights, the
-/// parts' gradients add up
-///                            to those of the whole
-/// @return  [4] float32: loss, task loss, penalty, distillation, each times its share
-torch::Tensor Loop::forward_backward(const data::Batch& batch, double share, double token_share, double alpha,
-                                     const std::vector<nn::Observer*>& watchers) {
-  nn::ForwardContext ctx(batch);
-  ctx.observers = watchers;
-  if (has_penalty()) {
-    penalty_observer_->reset();
-    ctx.observers.push_back(&*penalty_observer_);
-  }
-
-  torch::Tensor loss, task, penalty, distillation;
-  {
-    const AutocastScope autocast(job_.device, dtype_);
-    const torch::Tensor output = train::run(*job_.model, batch, ctx, job_.data.task);
-    task = batch_loss(*job_.model, output, batch, job_.data.task, options_.label_smoothing);
-    loss = task;
-    if (job_.teacher) {
-      const torch::NoGradGuard no_grad;
-      nn::ForwardContext unwatched(batch);
-      const torch::Tensor target = train::run(*job_.teacher, batch, unwatched, job_.data.task);
-      const at::AutoGradMode with_grad(true);
-      distillation = batch_distillation(*job_.model, output, *job_.teacher, target, batch, job_.data.task,
-                                        job_.distill->temperature);
-      loss = (1 - job_.distill->lambda) * task + job_.distill->lambda * distillation;
-    }
-    loss = loss * share;
-    if (has_penalty()) {
-      penalty = penalty_observer_->mean().to(torch::kFloat32) * token_share;
-      loss = loss + alpha * penalty;
-    }
-  }
-  loss.backward();
-  const auto value = [&](const torch::Tensor& t, double factor) {
-    return t.defined() ? t.detach().reshape({1}) * factor
-                       : torch::zeros({1}, loss.options().requires_grad(false));
-  };
-  return at::cat({value(loss, 1), value(task, share), value(penalty, 1), value(distillation, share)});
 }
 
 /// Stops at a loss that is no number. A checkpoint whose first step ends so holds exploded weights: it is
@@ -304,7 +257,8 @@ void Loop::log_step(double alpha, double lr, double norm) {
                 {"task_loss", sums_.sum.task_loss / n}};
   std::string note = format("loss {:.4f}", sums_.sum.loss / n);
   if (job_.teacher) event["distillation"] = sums_.sum.distillation / n;
-  if (has_penalty()) {
+  if (losses_.has_features()) event["features"] = sums_.sum.features / n;
+  if (losses_.has_penalty()) {
     event["penalty"] = sums_.sum.penalty / n;
     event["alpha"] = alpha;
   }
@@ -314,14 +268,8 @@ void Loop::log_step(double alpha, double lr, double norm) {
       static_cast<double>(sums_.sum.sentences) / std::max(1e-9, seconds() - logged_at_);
   event["tokens_per_second"] = static_cast<double>(sums_.sum.tokens) / std::max(1e-9, seconds() - logged_at_);
   if (job_.penalty) {
-    std::vector<double> penalties;
-    if (has_penalty()) {
-      for (const auto& value : penalty_observer_->per_site()) {
-        penalties.push_back(value.defined() ? value.item<double>() : 0.0);
-      }
-    }
     event["zeros"] = sparsity_observer_.mean_zeros();
-    event["sites"] = sites_json(sparsity_observer_.result(), penalties);
+    event["sites"] = sites_json(sparsity_observer_.result(), losses_.site_penalties());
     note += format(", zeros {:.1f} %", 100 * sparsity_observer_.mean_zeros());
   }
   recorder_->event(event);
@@ -403,7 +351,7 @@ Json Loop::result() const {
   if (job_.penalty && best_.step >= 0) {
     result["mean_zeros"] = (options_.keep_best ? best_ : last_).zeros;
   }
-  if (has_penalty()) result["alpha"] = alpha_.at(step_);
+  if (losses_.has_penalty()) result["alpha"] = alpha_.at(step_);
   result["seconds"] = seconds();
   result["unit"] = job_.data.train.unit();
   result["sentences_per_second"] = static_cast<double>(sentences_) / std::max(1e-9, seconds());
