@@ -20,8 +20,8 @@ TEST_CASE("isotonic: never falls, and no other value that never falls is nearer"
     for (int i = 0; i < 12; ++i) values.push_back(rng.uniform() * 4 - 2 + 0.1 * i);
     const auto fit = eval::isotonic_fit(values);
     REQUIRE(fit.size() == values.size());
-    // The conditions of the optimum: no partial sum of the residuals is positive, and it is 0 wherever the fit
-    // rises and at the end.
+    // The conditions of the optimum: no partial sum of the residuals is positive, and it is 0 wherever the
+    // fit rises and at the end.
     double sum = 0;
     for (size_t i = 0; i < values.size(); ++i) {
       sum += fit[i] - values[i];

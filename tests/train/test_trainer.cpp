@@ -162,7 +162,8 @@ void check_curve(const std::string& name, const config::PenaltyOptions* penalty,
     }
     for (const char* key : {"distillation", "features"}) {
       CHECK(logged[i].contains(key) == (distill != nullptr));
-      if (distill) CHECK(logged[i].at(key).get<double>() == Approx(points[i].at(key).get<double>()).margin(1e-4));
+      if (distill)
+        CHECK(logged[i].at(key).get<double>() == Approx(points[i].at(key).get<double>()).margin(1e-4));
     }
   }
 }

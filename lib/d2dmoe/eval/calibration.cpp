@@ -103,20 +103,21 @@ class Calibrator {
   }
 
   /// The cheapest position within the bound, looked for at places evenly spread in cost, then between the
-  /// cheapest good one and its neighbour. A metric of some hundred examples jumps up and down along the path, so
-  /// what counts is a fit of the drops that only rises as the cost falls: neither one lucky measurement nor one
-  /// unlucky decides. The drop measured at the position taken holds the bound as well.
+  /// cheapest good one and its neighbour. A metric of some hundred examples jumps up and down along the path,
+  /// so what counts is a fit of the drops that only rises as the cost falls: neither one lucky measurement
+  /// nor one unlucky decides. The drop measured at the position taken holds the bound as well.
   Calibration for_max_drop(const DamagePath& path, const Calibration& cheapest) {
     constexpr int kPlaces = 6, kRefinements = 4;
-    constexpr double kNear = 2e-3;  // a smaller gap, as a share of the dense model, is not worth a measurement
+    constexpr double kNear =
+        2e-3;  // a smaller gap, as a share of the dense model, is not worth a measurement
     const auto& dearest = measure_at(path, 0);
     D2D_CHECK_USAGE(
         dearest.drop <= *options_.max_drop,
         "[calibration] 'max_drop': got {} points, this model is {:.2f} points below the dense baseline on "
         "the validation data with all experts on. Hint: a larger bound, or a better stage 1",
         *options_.max_drop, dearest.drop);
-    // Where the all-experts model is above the dense one on this split, much of that is luck: its checkpoint was
-    // chosen on the same examples. So nothing may be more than the bound below it either.
+    // Where the all-experts model is above the dense one on this split, much of that is luck: its checkpoint
+    // was chosen on the same examples. So nothing may be more than the bound below it either.
     bound_ = *options_.max_drop + std::min(0.0, dearest.drop);
     if (cheapest.drop <= bound_) return cheapest;
     const double dear = path.cost(0), cheap = path.cost(path.end());

@@ -14,7 +14,8 @@ struct CalibrationOptions {
   std::string rule = "dynamic_k";
   std::vector<double> floors = {0};  ///< candidates
   std::optional<double> budget;      ///< FLOPs at most this share of the dense model's
-  /// At most so many points worse than `dense_score` (config::points_worse), and than the model with all experts.
+  /// At most so many points worse than `dense_score` (config::points_worse), and than the model with all
+  /// experts.
   std::optional<double> max_drop;
   std::string metric = "accuracy";
   double dense_score = 0;          ///< the dense baseline's metric on the same validation data

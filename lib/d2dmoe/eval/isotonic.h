@@ -5,8 +5,8 @@
 
 namespace d2dmoe::eval {
 
-/// Isotonic regression: the values nearest to `values` in the sum of squares that never fall. Neighbours out of
-/// order become their mean (pool adjacent violators).
+/// Isotonic regression: the values nearest to `values` in the sum of squares that never fall. Neighbours out
+/// of order become their mean (pool adjacent violators).
 /// @return  as many as `values`
 inline std::vector<double> isotonic_fit(const std::vector<double>& values) {
   struct Block {

@@ -17,17 +17,19 @@ void FeatureObserver::on_input(const nn::SiteId& site, const torch::Tensor& x) {
 
 torch::Tensor feature_distance(const FeatureObserver& student, const FeatureObserver& teacher) {
   const auto &ours = student.by_layer(), &theirs = teacher.by_layer();
-  D2D_CHECK_USAGE(!ours.empty() && ours.size() == theirs.size(),
-                  "[config] 'train_sparse.distill.features': the student has {} layers, the teacher {}. Hint: "
-                  "only a teacher of the same shape can be imitated layer by layer; set it to 0",
-                  ours.size(), theirs.size());
+  D2D_CHECK_USAGE(
+      !ours.empty() && ours.size() == theirs.size(),
+      "[config] 'train_sparse.distill.features': the student has {} layers, the teacher {}. Hint: "
+      "only a teacher of the same shape can be imitated layer by layer; set it to 0",
+      ours.size(), theirs.size());
   torch::Tensor sum;
   for (const auto& [layer, s] : ours) {
     const auto found = theirs.find(layer);
-    D2D_CHECK_USAGE(found != theirs.end() && found->second.sizes() == s.sizes(),
-                    "[config] 'train_sparse.distill.features': layer {} is {} wide, the teacher's is not. Hint: "
-                    "only a teacher of the same shape can be imitated layer by layer; set it to 0",
-                    layer, s.size(-1));
+    D2D_CHECK_USAGE(
+        found != theirs.end() && found->second.sizes() == s.sizes(),
+        "[config] 'train_sparse.distill.features': layer {} is {} wide, the teacher's is not. Hint: "
+        "only a teacher of the same shape can be imitated layer by layer; set it to 0",
+        layer, s.size(-1));
     const auto t = found->second.to(torch::kFloat32);
     const auto distance = (s.to(torch::kFloat32) - t).square().sum(-1);
     const auto relative = (distance / t.square().sum(-1).clamp_min(kLeastNorm)).mean();

@@ -20,8 +20,8 @@ class FeatureObserver : public nn::Observer {
 };
 
 /// How far the student's hidden states are from the teacher's: the mean over layers and token rows of
-/// ||s - t||^2 / ||t||^2, where s and t enter the feed-forward network of the same layer. 0: equal; 1: as far as
-/// zeros are. Differentiable in the student.
+/// ||s - t||^2 / ||t||^2, where s and t enter the feed-forward network of the same layer. 0: equal; 1: as far
+/// as zeros are. Differentiable in the student.
 /// @return  scalar float32
 /// @throws UsageError  other layers or another width
 torch::Tensor feature_distance(const FeatureObserver& student, const FeatureObserver& teacher);

@@ -18,14 +18,10 @@ void RunningSums::add(const StepValues& values) {
 }
 
 Json RunningSums::to_json() const {
-  return {{"loss", sum.loss},
-          {"task_loss", sum.task_loss},
-          {"penalty", sum.penalty},
-          {"distillation", sum.distillation},
-          {"features", sum.features},
-          {"sentences", sum.sentences},
-          {"tokens", sum.tokens},
-          {"steps", steps}};
+  return {{"loss", sum.loss},         {"task_loss", sum.task_loss},
+          {"penalty", sum.penalty},   {"distillation", sum.distillation},
+          {"features", sum.features}, {"sentences", sum.sentences},
+          {"tokens", sum.tokens},     {"steps", steps}};
 }
 
 RunningSums RunningSums::from_json(const Json& json) {

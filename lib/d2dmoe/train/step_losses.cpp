@@ -70,7 +70,8 @@ torch::Tensor StepLosses::teacher_output(const data::Batch& batch) {
 std::vector<double> StepLosses::site_penalties() const {
   std::vector<double> values;
   if (!has_penalty()) return values;
-  for (const auto& value : penalty_->per_site()) values.push_back(value.defined() ? value.item<double>() : 0.0);
+  for (const auto& value : penalty_->per_site())
+    values.push_back(value.defined() ? value.item<double>() : 0.0);
   return values;
 }
 

@@ -21,11 +21,12 @@ class StepLosses {
   /// @param dtype    of autocast
   StepLosses(const TrainJob& job, const config::PenaltyOptions& penalty, torch::ScalarType dtype);
 
-  /// Adds the gradients of a part of the step. With their weights, the parts' gradients add up to those of the
-  /// whole.
+  /// Adds the gradients of a part of the step. With their weights, the parts' gradients add up to those of
+  /// the whole.
   /// @param alpha     of the penalty, now
   /// @param watchers  see the forward pass too
-  /// @return  [5] float32: loss, task loss, penalty, distillation, feature distance, each times its share; what
+  /// @return  [5] float32: loss, task loss, penalty, distillation, feature distance, each times its share;
+  /// what
   ///          there is not is 0
   torch::Tensor backward(const data::Batch& batch, const PartWeight& weight, double alpha,
                          const std::vector<nn::Observer*>& watchers);
