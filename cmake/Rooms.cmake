@@ -7,7 +7,9 @@
 add_library(d2dmoe_flags INTERFACE)
 target_compile_options(d2dmoe_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wno-unknown-pragmas>
-  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${D2DMOE_WERROR}>>:-Werror>)
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${D2DMOE_WERROR}>>:-Werror>
+  # A false alarm of GCC 14: array-bounds in std::vector<bool>, as LibTorch's autograd headers use it.
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>,$<VERSION_GREATER_EQUAL:$<CXX_COMPILER_VERSION>,13>>:-Wno-error=array-bounds>)
 if(D2DMOE_SANITIZE)
   target_compile_options(d2dmoe_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer -O1)
   target_link_options(d2dmoe_flags INTERFACE -fsanitize=address,undefined)

@@ -147,6 +147,8 @@ TEST_CASE("config: contradictions between keys") {
        "max_metric_drop": 1}}})"),
                  "c.json:3: 'train_sparse.penalty.max_metric_drop' and target_sparsity are both set"));
   CHECK(contains(refused(R"({"train_sparse": {"penalty": {"schedule": "auto"}}})"), "needs target_sparsity"));
+  CHECK(contains(refused(R"({"train_sparse": {"distill": {"features": 1}}})"),
+                 "'train_sparse.distill.features' needs a teacher"));
   CHECK(contains(refused(R"({"train_sparse": {"penalty": {"target_sparsity": 0.9}}})"),
                  "needs schedule \"auto\""));
   CHECK(contains(refused(R"({"sweep_tau": {"taus": [0.5, 1.5]}})"),

@@ -1,5 +1,8 @@
 #include "d2dmoe/eval/isotonic.h"
 
+#include <cmath>
+#include <vector>
+
 #include "d2dmoe/core/random.h"
 #include "support/support.h"
 

@@ -65,7 +65,8 @@ TEST_CASE("conversion: the permutation is kept, weights follow it") {
   split.permutation = torch::randperm(48);
   split.experts = 6;
   config::RouterOptions router;
-  const auto& layer = moe::convert_site(*site, split, "random", router, 1);
+  const std::string split_name = "random";
+  const auto& layer = moe::convert_site(*site, split, split_name, router, 1);
   CHECK(torch::equal(layer.weights().w1, before.w1.index_select(0, split.permutation)));
   CHECK(torch::equal(layer.weights().b1, before.b1.index_select(0, split.permutation)));
   CHECK(torch::equal(layer.weights().w2t, before.w2t.index_select(0, split.permutation)));

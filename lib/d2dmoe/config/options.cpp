@@ -152,8 +152,8 @@ void DistillOptions::describe(Fields& f) {
   f.add("lambda", lambda, "Weight of the KL term; 1 - lambda is the task loss's.").range(0, 1);
   f.add("temperature", temperature, "Temperature of both distributions in the KL term.").above(0);
   f.add("features", features,
-        "Weight of the relative squared distance between the hidden states of student and teacher, layer by "
-        "layer; 0 = not looked at.")
+        "Weight of a further term: the relative squared distance between student and teacher of what enters "
+        "each feed-forward network, mean over layers and token rows; 0 = off.")
       .min(0);
 }
 
@@ -295,7 +295,7 @@ void SweepOptions::describe(Fields& f) {
       .above(0);
   f.add("max_drop", max_drop,
         "Calibrate tau per site: at most this many points (1 = 0.01, of a perplexity 1 %) of the metric lost "
-        "on validation data; "
+        "on validation data, against the dense model or the model with all experts, whichever is better there; "
         "null = off.")
       .min(0);
   f.add("time_batches", time_batches,

@@ -77,6 +77,12 @@ Found check_train(const TrainOptions& train, const Path& path) {
   return {};
 }
 
+Found check_distill(const DistillOptions& distill, const Path& path) {
+  if (distill.features > 0 && distill.teacher.empty())
+    return Problem{path + "features", "needs a teacher. Hint: set teacher to \"dense\", the start model"};
+  return {};
+}
+
 Found check_penalty(const PenaltyOptions& penalty, const Path& path) {
   const bool steered = penalty.schedule == "auto";
   if (penalty.target_sparsity && penalty.max_metric_drop) {
@@ -142,6 +148,7 @@ std::optional<Problem> find_problem(const Experiment& experiment, const std::set
   if (auto problem = check_train(experiment.train, {"train"})) return problem;
   if (auto problem = check_train(experiment.train_sparse.train, sparse + "train")) return problem;
   if (auto problem = check_penalty(experiment.train_sparse.penalty, sparse + "penalty")) return problem;
+  if (auto problem = check_distill(experiment.train_sparse.distill, sparse + "distill")) return problem;
   if (auto problem = check_attention(experiment.train_sparse.attention, sparse + "attention")) return problem;
   if (auto problem = check_convert(experiment.convert)) return problem;
   if (auto problem = check_sweep(experiment.sweep_tau)) return problem;

@@ -53,15 +53,20 @@ class FormatArg {
   Value value_;
 };
 
-/// Formats with the fmt library's syntax: format("{} of {:.2f}", a, b).
 /// @throws Error  the format string and the arguments do not fit
 std::string vformat(std::string_view text, std::span<const FormatArg> args);
 
-template <class... Args>
-std::string format(std::string_view text, const Args&... args) {
-  const std::array<FormatArg, sizeof...(Args)> list{FormatArg(args)...};
-  return vformat(text, list);
-}
+/// Formats with the fmt library's syntax: format("{} of {:.2f}", a, b). An object and no function, because
+/// argument-dependent lookup would bring in std::format beside a function, where the compiler has it (GCC 13).
+/// @throws Error  the format string and the arguments do not fit
+struct Format {
+  template <class... Args>
+  std::string operator()(std::string_view text, const Args&... args) const {
+    const std::array<FormatArg, sizeof...(Args)> list{FormatArg(args)...};
+    return vformat(text, list);
+  }
+};
+inline constexpr Format format;
 
 /// The words with `separator` between them.
 std::string join(const std::vector<std::string>& words, std::string_view separator);

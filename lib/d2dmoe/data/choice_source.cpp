@@ -47,7 +47,8 @@ std::string filled(const std::string& text, const Json& line, size_t index, size
       out += text[i];
       continue;
     }
-    const Json& value = value_of(line, text.substr(i + 1, end - i - 1), place);
+    const std::string key = text.substr(i + 1, end - i - 1);
+    const Json& value = value_of(line, key, place);
     if (value.is_array()) {
       length = value.size();
       if (index < value.size()) out += value_text(value[index]);

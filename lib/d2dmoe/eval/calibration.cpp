@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <list>
 #include <map>
 
@@ -119,7 +120,10 @@ class Calibrator {
     // Where the all-experts model is above the dense one on this split, much of that is luck: its checkpoint
     // was chosen on the same examples. So nothing may be more than the bound below it either.
     bound_ = *options_.max_drop + std::min(0.0, dearest.drop);
-    if (cheapest.drop <= bound_) return cheapest;
+    if (dearest.drop < 0)
+      log::info(
+          "calibration: with all experts {:.2f} points above the dense model here; the bound counts from there",
+          -dearest.drop);
     const double dear = path.cost(0), cheap = path.cost(path.end());
     std::map<double, const Calibration*, std::greater<>> by_cost{{dear, &dearest}, {cheap, &cheapest}};
     const auto measure_cost = [&](double cost) { by_cost[cost] = &measure_at(path, path.position_of(cost)); };
@@ -127,7 +131,7 @@ class Calibrator {
     for (int i = 0; i < kRefinements; ++i) {
       const auto good = good_places(by_cost);
       const auto next = std::next(by_cost.find(good.back()));
-      if (good.back() - next->first < kNear) break;
+      if (next == by_cost.end() || good.back() - next->first < kNear) break;
       measure_cost((good.back() + next->first) / 2);
     }
     const Calibration* best = &dearest;

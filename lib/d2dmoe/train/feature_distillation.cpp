@@ -1,13 +1,11 @@
 #include "d2dmoe/train/feature_distillation.h"
 
-#include <ATen/Functions.h>
-
 #include "d2dmoe/core/error.h"
 
 namespace d2dmoe::train {
 namespace {
 
-constexpr double kLeastNorm = 1e-12;  // a row of zeros divides by it
+constexpr double kLeastNorm = 1e-12;  // instead of 0, where the teacher's row is all zeros
 
 }  // namespace
 
@@ -27,8 +25,8 @@ torch::Tensor feature_distance(const FeatureObserver& student, const FeatureObse
     const auto found = theirs.find(layer);
     D2D_CHECK_USAGE(
         found != theirs.end() && found->second.sizes() == s.sizes(),
-        "[config] 'train_sparse.distill.features': layer {} is {} wide, the teacher's is not. Hint: "
-        "only a teacher of the same shape can be imitated layer by layer; set it to 0",
+        "[config] 'train_sparse.distill.features': the teacher's layer {} is missing or not {} wide, as the "
+        "student's is. Hint: only a teacher of the same shape can be imitated layer by layer; set it to 0",
         layer, s.size(-1));
     const auto t = found->second.to(torch::kFloat32);
     const auto distance = (s.to(torch::kFloat32) - t).square().sum(-1);

@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <cstdint>
 #include <map>
 
 #include "d2dmoe/nn/forward_context.h"

@@ -48,6 +48,7 @@ torch::Tensor StepLosses::backward(const data::Batch& batch, const PartWeight& w
     }
   }
   loss.backward();
+  ours_.reset(), theirs_.reset();  // no longer needed, and large
   const auto value = [&](const torch::Tensor& t, double factor) {
     return t.defined() ? t.detach().reshape({1}) * factor
                        : torch::zeros({1}, loss.options().requires_grad(false));

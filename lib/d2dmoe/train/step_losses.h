@@ -1,6 +1,9 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <optional>
+#include <vector>
 
 #include "d2dmoe/sparsity/penalty.h"
 #include "d2dmoe/train/feature_distillation.h"
@@ -14,7 +17,8 @@ struct PartWeight {
   double token_share = 1;  ///< of its token rows
 };
 
-/// Everything that a step minimises: the task's loss, distillation from the teacher, the sparsity penalty.
+/// Everything that a step minimises: the task's loss, distillation of classes and hidden states from the
+/// teacher, the sparsity penalty.
 class StepLosses {
  public:
   /// @param penalty  options of the penalty, name "none" for none
@@ -24,10 +28,9 @@ class StepLosses {
   /// Adds the gradients of a part of the step. With their weights, the parts' gradients add up to those of
   /// the whole.
   /// @param alpha     of the penalty, now
-  /// @param watchers  see the forward pass too
-  /// @return  [5] float32: loss, task loss, penalty, distillation, feature distance, each times its share;
-  /// what
-  ///          there is not is 0
+  /// @param watchers  further observers of the student's forward pass
+  /// @return  [5] float32: loss, task loss, penalty, distillation, feature distance, weighted as parts of the
+  ///          step; 0 for a term that is off
   torch::Tensor backward(const data::Batch& batch, const PartWeight& weight, double alpha,
                          const std::vector<nn::Observer*>& watchers);
 
