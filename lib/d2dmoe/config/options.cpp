@@ -295,7 +295,8 @@ void SweepOptions::describe(Fields& f) {
       .above(0);
   f.add("max_drop", max_drop,
         "Calibrate tau per site: at most this many points (1 = 0.01, of a perplexity 1 %) of the metric lost "
-        "on validation data, against the dense model or the model with all experts, whichever is better there; "
+        "on validation data, against the dense model or the model with all experts, whichever is better "
+        "there; "
         "null = off.")
       .min(0);
   f.add("time_batches", time_batches,

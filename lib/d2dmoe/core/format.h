@@ -53,11 +53,13 @@ class FormatArg {
   Value value_;
 };
 
+/// What format() does, with the arguments' types erased.
 /// @throws Error  the format string and the arguments do not fit
 std::string vformat(std::string_view text, std::span<const FormatArg> args);
 
-/// Formats with the fmt library's syntax: format("{} of {:.2f}", a, b). An object and no function, because
-/// argument-dependent lookup would bring in std::format beside a function, where the compiler has it (GCC 13).
+/// Formats with the fmt library's syntax: format("{} of {:.2f}", a, b). An object, not a function: for a
+/// function, argument-dependent lookup would find std::format as well, where the library has it (from GCC 13
+/// on).
 /// @throws Error  the format string and the arguments do not fit
 struct Format {
   template <class... Args>

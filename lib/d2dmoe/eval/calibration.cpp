@@ -122,7 +122,8 @@ class Calibrator {
     bound_ = *options_.max_drop + std::min(0.0, dearest.drop);
     if (dearest.drop < 0)
       log::info(
-          "calibration: with all experts {:.2f} points above the dense model here; the bound counts from there",
+          "calibration: with all experts {:.2f} points above the dense model here; the bound counts from "
+          "there",
           -dearest.drop);
     const double dear = path.cost(0), cheap = path.cost(path.end());
     std::map<double, const Calibration*, std::greater<>> by_cost{{dear, &dearest}, {cheap, &cheapest}};
