@@ -1,6 +1,9 @@
 #include "d2dmoe/kernels/cuda/plan.h"
 
+#include <algorithm>
+#include <array>
 #include <set>
+#include <vector>
 
 #include "support/support.h"
 
@@ -78,7 +81,10 @@ TEST_CASE("cuda plan: decoding splits all experts, at most 128 small ones togeth
         const cuda::Plan p = cuda::plan_of(sizes(rows, experts, size, 40, Element::bfloat16));
         CHECK(p.decode());
         CHECK((p.experts_per_split >= 1 && p.experts_per_split <= 128));
-        CHECK((p.splits * p.experts_per_split >= experts && (p.splits - 1) * p.experts_per_split < experts));
+        CHECK((p.parts == 1 || p.experts_per_split == 1));
+        const int64_t together = p.splits / p.parts;
+        CHECK(together * p.parts == p.splits);
+        CHECK((together * p.experts_per_split >= experts && (together - 1) * p.experts_per_split < experts));
         CHECK(p.partial >= p.hidden + 4 * rows * experts * size);
         CHECK(p.bytes >= p.partial + 4 * p.splits * rows * 40);
       }
@@ -87,4 +93,23 @@ TEST_CASE("cuda plan: decoding splits all experts, at most 128 small ones togeth
 TEST_CASE("cuda plan: working arrays beyond 4 GiB are not wrapped") {
   const cuda::Plan p = cuda::plan_of(sizes(1 << 20, 64, 256, 2048, Element::float32));
   CHECK(p.bytes > size_t{4} << 32);
+}
+
+TEST_CASE("cuda plan: rows of a band take turns by their remainders, each with a place of its own") {
+  for (const auto& all : std::vector<std::array<int32_t, 4>>{
+           {3, 3, 3, 3}, {5, 0, 2, 1}, {0, 0, 0, 4}, {1, 2, 3, 4}, {64, 60, 3, 0}}) {
+    const int32_t counts[4] = {all[0], all[1], all[2], all[3]};
+    const int32_t total = all[0] + all[1] + all[2] + all[3];
+    std::vector<int> remainder(static_cast<size_t>(total), -1);
+    for (int m = 0; m < 4; ++m)
+      for (int32_t n = 0; n < counts[m]; ++n) {
+        const int32_t at = cuda::place_in_turns(counts, m, n);
+        REQUIRE((at >= 0 && at < total));
+        CHECK(remainder[static_cast<size_t>(at)] == -1);
+        remainder[static_cast<size_t>(at)] = m;
+      }
+    // As long as every remainder has rows left, four neighbours are of four kinds.
+    const int32_t fewest = *std::min_element(counts, counts + 4);
+    for (int32_t i = 0; i < 4 * fewest; ++i) CHECK(remainder[static_cast<size_t>(i)] == i % 4);
+  }
 }

@@ -191,6 +191,10 @@ inline Chunk load_chunk(const void* from) {
   return chunk;
 }
 
+// Kernels run one after the other.
+inline void let_next_start() {}
+inline void wait_for_previous() {}
+
 template <class... Parameters, class... Arguments>
 const char* launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes, void*,
                    Arguments... arguments) {
@@ -199,6 +203,15 @@ const char* launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int sha
   return nullptr;
 }
 
+template <class... Parameters, class... Arguments>
+const char* launch_early(bool, void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes,
+                         void* stream, Arguments... arguments) {
+  return launch(kernel, grid, block, shared_bytes, stream, arguments...);
+}
+
+inline bool starts_early() {
+  return true;
+}
 inline int most_shared_bytes() {
   return simt::most_shared_bytes();
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "d2dmoe/kernels/cuda/activate.h"
+#include "d2dmoe/kernels/cuda/lists.h"
 #include "d2dmoe/kernels/cuda/plan.h"
 
 /// The routed layer for a few rows: what counts is that each weight of a chosen expert is read once, by whole
@@ -37,6 +38,7 @@ template <class T, bool kGated, int kRows>
 __global__ void __launch_bounds__(kThreads)
     decode_hidden(TypedMlpArgs<T> a, float* hidden, bool x_aligned, bool w_aligned) {
   constexpr int kNeurons = kGated ? kWarpLines / 2 : kWarpLines;
+  let_next_start();
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int64_t size = a.hidden / a.experts, groups = tiles(size, kNeurons);
   const int64_t warp = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
@@ -47,6 +49,8 @@ __global__ void __launch_bounds__(kThreads)
 
   float sums[kWarpLines][kRows] = {};
   constexpr int kChunk = kPerChunk<T>;
+  [[maybe_unused]] constexpr int kAtOnce = kRows == 1 ? 4 : kRows <= 4 ? 2 : 1;  // what the registers hold
+#pragma unroll kAtOnce
   for (int64_t k = lane * kChunk; k < a.d_in; k += 32 * kChunk) {
     float w[kWarpLines][kChunk];
 #pragma unroll
@@ -67,22 +71,24 @@ __global__ void __launch_bounds__(kThreads)
         for (int q = 0; q < kChunk; ++q) sums[j][n] += w[j][q] * x[q];
     }
   }
+  with_activation(a.activation, [&](auto activate) {
 #pragma unroll
-  for (int n = 0; n < kRows; ++n) {
-    if (!(chosen >> n & 1u)) continue;
-    float z[kWarpLines];
+    for (int n = 0; n < kRows; ++n) {
+      if (!(chosen >> n & 1u)) continue;
+      float z[kWarpLines];
 #pragma unroll
-    for (int j = 0; j < kWarpLines; ++j) z[j] = warp_sum(sums[j][n]);
-    if (lane != 0) continue;
+      for (int j = 0; j < kWarpLines; ++j) z[j] = warp_sum(sums[j][n]);
+      if (lane != 0) continue;
 #pragma unroll
-    for (int j = 0; j < kNeurons; ++j) {
-      const int64_t neuron = e * size + first + j;
-      if (first + j >= size) continue;
-      float h = activate(z[j] + (a.b1 ? to_float(a.b1[neuron]) : 0.0f), a.activation);
-      if (kGated) h *= z[j + kNeurons] + (a.bu ? to_float(a.bu[neuron]) : 0.0f);
-      hidden[n * a.hidden + neuron] = h;
+      for (int j = 0; j < kNeurons; ++j) {
+        const int64_t neuron = e * size + first + j;
+        if (first + j >= size) continue;
+        float h = activate(z[j] + (a.b1 ? to_float(a.b1[neuron]) : 0.0f));
+        if (kGated) h *= z[j + kNeurons] + (a.bu ? to_float(a.bu[neuron]) : 0.0f);
+        hidden[n * a.hidden + neuron] = h;
+      }
     }
-  }
+  });
 }
 
 constexpr int kDecodeThreads = 64;      // of a block of decode_columns: one chunk of columns each
@@ -103,11 +109,14 @@ D2DMOE_DEVICE void chosen_rows(const uint8_t* mask, int64_t rows, int64_t expert
 /// chose an expert of the split.
 template <class T, int kRows>
 __global__ void __launch_bounds__(kDecodeThreads)
-    decode_columns(TypedMlpArgs<T> a, const float* hidden, int64_t experts_per_split, float* partial,
-                   bool aligned) {
+    decode_columns(TypedMlpArgs<T> a, const float* hidden, int64_t experts_per_split, int64_t parts,
+                   float* partial, bool aligned) {
   __shared__ uint8_t flags[kMostSplitExperts][kRows];
-  const int64_t size = a.hidden / a.experts, first = blockIdx.y * experts_per_split;
-  chosen_rows<kRows>(a.mask, a.rows, a.experts, first, experts_per_split, flags);
+  let_next_start();
+  const int64_t size = a.hidden / a.experts, first = blockIdx.y / parts * experts_per_split;
+  const int64_t part = blockIdx.y % parts, from = part * size / parts, to = (part + 1) * size / parts;
+  chosen_rows<kRows>(a.mask, a.rows, a.experts, first, experts_per_split, flags);  // older than `hidden`
+  wait_for_previous();
   constexpr int kChunk = kPerChunk<T>;
   const int64_t column = (static_cast<int64_t>(blockIdx.x) * kDecodeThreads + threadIdx.x) * kChunk;
   if (column >= a.d_out) return;
@@ -121,8 +130,9 @@ __global__ void __launch_bounds__(kDecodeThreads)
     if (chosen == 0) continue;
     any |= chosen;
     const int64_t begin = (first + e) * size;
-#pragma unroll 4
-    for (int64_t i = begin; i < begin + size; ++i) {
+    [[maybe_unused]] constexpr int kAtOnce = kRows == 1 ? 8 : 4;
+#pragma unroll kAtOnce
+    for (int64_t i = begin + from; i < begin + to; ++i) {
       float w[kChunk];
       load_floats(w, a.w2t + i * a.d_out + column, a.d_out - column, aligned);
 #pragma unroll
@@ -137,32 +147,50 @@ __global__ void __launch_bounds__(kDecodeThreads)
 #pragma unroll
   for (int n = 0; n < kRows; ++n) {
     if (!(any >> n & 1u)) continue;
-    float* to = partial + (blockIdx.y * a.rows + n) * a.d_out + column;
+    float* out = partial + (blockIdx.y * a.rows + n) * a.d_out + column;
 #pragma unroll
     for (int q = 0; q < kChunk; ++q)
-      if (column + q < a.d_out) to[q] = sums[n][q];
+      if (column + q < a.d_out) out[q] = sums[n][q];
   }
 }
 
-/// Grid: (stretches of kThreads columns, rows). Adds the splits that row n took part in, in order.
+constexpr int kSumColumns = 64, kSumWays = kThreads / kSumColumns;  // of a block of decode_sum
+
+/// Grid: (stretches of kSumColumns columns, rows). Adds the splits that row n took part in: each way every
+/// kSumWays-th of them in order, then the ways.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    decode_sum(TypedMlpArgs<T> a, int64_t splits, int64_t experts_per_split, const float* partial) {
-  const int64_t n = blockIdx.y, c = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  float sum = a.b2 && c < a.d_out ? to_float(a.b2[c]) : 0.0f;
-  // Lanes look for chosen experts in 32 splits at a time; every warp finds the same.
-  for (int64_t first = 0; first < splits; first += 32) {
+    decode_sum(TypedMlpArgs<T> a, int64_t splits, int64_t experts_per_split, int64_t parts,
+               const float* partial) {
+  __shared__ int32_t chosen[kThreads], scratch[kWarps];
+  __shared__ float of_way[kSumWays][kSumColumns];
+  const int64_t n = blockIdx.y;
+  const int way = static_cast<int>(threadIdx.x) / kSumColumns, at = static_cast<int>(threadIdx.x) % kSumColumns;
+  const int64_t c = static_cast<int64_t>(blockIdx.x) * kSumColumns + at;
+  float sum = 0;
+  for (int64_t first = 0; first < splits; first += kThreads) {
+    const int64_t split = first + threadIdx.x, begin = split / parts * experts_per_split;
     bool mine = false;
-    const int64_t begin = (first + lane) * experts_per_split;
-    for (int64_t e = begin; e < begin + experts_per_split && e < a.experts; ++e)
-      mine |= a.mask[n * a.experts + e] != 0;
-    const uint32_t chosen = __ballot_sync(0xffffffffu, mine);
-    if (c >= a.d_out) continue;
-    for (int s = 0; s < 32; ++s)
-      if (chosen >> s & 1u) sum += partial[((first + s) * a.rows + n) * a.d_out + c];
+    if (split < splits)
+      for (int64_t e = begin; e < begin + experts_per_split && e < a.experts; ++e)
+        mine |= a.mask[n * a.experts + e] != 0;
+    int32_t count = 0;
+    const int32_t place = sum_before(mine ? 1 : 0, scratch, &count);
+    if (mine) chosen[place] = static_cast<int32_t>(split);
+    __syncthreads();
+    if (first == 0) wait_for_previous();  // what stands above is older
+    if (c < a.d_out) {
+#pragma unroll 8
+      for (int32_t i = way; i < count; i += kSumWays) sum += partial[(chosen[i] * a.rows + n) * a.d_out + c];
+    }
+    __syncthreads();
   }
-  if (c < a.d_out) store(&a.y[n * a.d_out + c], sum);
+  of_way[way][at] = sum;
+  __syncthreads();
+  if (way != 0 || c >= a.d_out) return;
+  float all = a.b2 ? to_float(a.b2[c]) : 0.0f;
+  for (int w = 0; w < kSumWays; ++w) all += of_way[w][at];
+  store(&a.y[n * a.d_out + c], all);
 }
 
 }  // namespace d2dmoe::kernels::cuda::D2DMOE_SIMT

@@ -102,6 +102,19 @@ D2DMOE_DEVICE void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// Where the next kernel of the stream is queued by launch_early: lets it start beside this one.
+D2DMOE_DEVICE void let_next_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory");
+#endif
+}
+/// In a kernel queued by launch_early: waits until the one before has ended and what it wrote is there.
+D2DMOE_DEVICE void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;\n" ::: "memory");
+#endif
+}
+
 /// Sixteen bytes from a 16-byte aligned address.
 D2DMOE_DEVICE Chunk load_chunk(const void* from) {
   return *static_cast<const Chunk*>(from);
@@ -114,6 +127,12 @@ inline int multiprocessors() {
       cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
     return 1;
   return count;
+}
+/// Whether the current device knows launch_early.
+inline bool starts_early() {
+  int device = 0, major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
 }
 /// Bytes of shared memory that a block of the current device gets at most: 163 KiB on sm_80, 99 KiB on sm_86
 /// and sm_89, 227 KiB on sm_90.
@@ -138,19 +157,34 @@ inline cudaError_t allow_shared_memory(const void* kernel) {
 }
 
 /// Queues kernel<<<grid, block, shared bytes, stream>>>(arguments…).
-/// @return  nullptr, or why it failed
+/// @param early  a device of compute capability 9.0 may start it before the kernel before it has ended: it calls
+///               wait_for_previous before it looks at what that one writes
+/// @return       nullptr, or why it failed
 template <class... Parameters, class... Arguments>
-const char* launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes, void* stream,
-                   Arguments... arguments) {
+const char* launch_early(bool early, void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes,
+                         void* stream, Arguments... arguments) {
   constexpr int kWithoutAsking = 48 * 1024;  // a kernel gets more shared memory only after this call
   cudaError_t error = cudaSuccess;
   if (shared_bytes > kWithoutAsking) error = allow_shared_memory(reinterpret_cast<const void*>(kernel));
-  if (error == cudaSuccess)
-    kernel<<<grid, block, static_cast<size_t>(shared_bytes), static_cast<cudaStream_t>(stream)>>>(
-        arguments...);
+  if (error == cudaSuccess) {
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid, config.blockDim = block, config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+    config.stream = static_cast<cudaStream_t>(stream);
+    config.attrs = &attribute, config.numAttrs = early ? 1 : 0;
+    error = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+  }
   const cudaError_t last = cudaGetLastError();  // also forgets it: the caller is told, not the next to ask
   if (error == cudaSuccess) error = last;
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}
+
+template <class... Parameters, class... Arguments>
+const char* launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes, void* stream,
+                   Arguments... arguments) {
+  return launch_early(false, kernel, grid, block, shared_bytes, stream, arguments...);
 }
 
 }  // namespace d2dmoe::kernels::cuda::D2DMOE_SIMT

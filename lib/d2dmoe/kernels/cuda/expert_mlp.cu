@@ -20,6 +20,7 @@ size_t workspace_bytes(const ExpertMlpArgs& args) {
 }
 
 const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream) {
+  if (hopper_takes(args, workspace)) return run_hopper(args, workspace, stream);
   switch (args.element) {
     case Element::float32:
       return run_float32(args, workspace, stream);

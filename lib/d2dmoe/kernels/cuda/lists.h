@@ -39,11 +39,12 @@ D2DMOE_DEVICE Share share_of(const uint8_t* mask, int64_t rows, int64_t experts,
   s.first_row = static_cast<int64_t>(blockIdx.x) * band_rows + warp * mine;
   s.chosen = 0;
   if (s.expert < experts) {
-#pragma unroll 4
-    for (int i = 0; i < mine; ++i) {
-      const int64_t n = s.first_row + i;
-      if (n < rows && mask[n * experts + s.expert] != 0) s.chosen |= 1u << i;
-    }
+    const int64_t left = rows - s.first_row;
+    const int some = left < mine ? static_cast<int>(left) : mine;
+    const uint8_t* from = mask + s.first_row * experts + s.expert;
+#pragma unroll
+    for (int i = 0; i < 32; ++i)  // all loads under way together
+      if (i < some && from[i * experts] != 0) s.chosen |= 1u << i;
   }
   return s;
 }
@@ -52,6 +53,7 @@ D2DMOE_DEVICE Share share_of(const uint8_t* mask, int64_t rows, int64_t experts,
 static __global__ void __launch_bounds__(kThreads)
     count_pairs(const uint8_t* mask, int64_t rows, int64_t experts, int band_rows, int32_t* before) {
   __shared__ int32_t counts[kWarps][32];
+  let_next_start();
   const Share s = share_of(mask, rows, experts, band_rows);
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   counts[warp][lane] = __popc(s.chosen);
@@ -64,14 +66,16 @@ static __global__ void __launch_bounds__(kThreads)
 
 /// One block. Counts become running sums over the bands, experts get their place among the pairs, and every
 /// expert's pairs are cut into tiles.
-static __global__ void __launch_bounds__(kThreads) sum_counts(int64_t experts, int bands, Lists l) {
+static __global__ void __launch_bounds__(kThreads) sum_counts(int64_t experts, int bands, int tile_pairs, Lists l) {
   __shared__ int32_t scratch[kWarps];
+  let_next_start();
+  wait_for_previous();
   int32_t pairs = 0, tile_count = 0;
   for (int64_t first = 0; first < experts; first += kThreads) {
     const int64_t e = first + threadIdx.x;
     int32_t count = 0;
     if (e < experts) {
-      constexpr int kAtOnce = 8;  // loads under way together
+      constexpr int kAtOnce = 32;  // loads under way together
       for (int b = 0; b < bands; b += kAtOnce) {
         int32_t here[kAtOnce];
 #pragma unroll
@@ -85,11 +89,11 @@ static __global__ void __launch_bounds__(kThreads) sum_counts(int64_t experts, i
       l.before[bands * experts + e] = count;
     }
     int32_t all_pairs = 0, all_tiles = 0;
-    const int32_t mine = static_cast<int32_t>(tiles(count, kTilePairs));
+    const int32_t mine = static_cast<int32_t>(tiles(count, tile_pairs));
     const int32_t pair = pairs + sum_before(count, scratch, &all_pairs);
     const int32_t tile = tile_count + sum_before(mine, scratch, &all_tiles);
     if (e < experts) l.offsets[e] = pair;
-    for (int32_t t = 0; t < mine; ++t) l.tiles[tile + t] = {static_cast<int32_t>(e), t * kTilePairs};
+    for (int32_t t = 0; t < mine; ++t) l.tiles[tile + t] = {static_cast<int32_t>(e), t * tile_pairs};
     pairs += all_pairs;
     tile_count += all_tiles;
   }
@@ -99,20 +103,37 @@ static __global__ void __launch_bounds__(kThreads) sum_counts(int64_t experts, i
   }
 }
 
-/// Grid as count_pairs. Writes the rows of every expert in ascending order.
+/// Grid as count_pairs. Writes the rows of every expert, band after band. Within a band, rows with remainders
+/// 0, 1, 2 and 3 of 4 take turns as long as there are some of each: rows that a warp adds to at once then lie
+/// in different banks of shared memory.
 static __global__ void __launch_bounds__(kThreads)
     list_rows(const uint8_t* mask, int64_t rows, int64_t experts, int band_rows, Lists l) {
-  __shared__ int32_t counts[kWarps][32];
-  const Share s = share_of(mask, rows, experts, band_rows);
+  constexpr int kRemainders = 4;
+  __shared__ int32_t counts[kWarps][kRemainders][32];
+  let_next_start();
+  const Share s = share_of(mask, rows, experts, band_rows);  // older than the kernel before
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  counts[warp][lane] = __popc(s.chosen);
+#pragma unroll
+  for (int m = 0; m < kRemainders; ++m) counts[warp][m][lane] = __popc(s.chosen & 0x11111111u << m);
   __syncthreads();
+  wait_for_previous();
   if (s.expert >= experts) return;
-  int32_t at = l.offsets[s.expert] + l.before[static_cast<int64_t>(blockIdx.x) * experts + s.expert];
-  for (int w = 0; w < warp; ++w) at += counts[w][lane];
-  const int mine = band_rows / kWarps;
-  for (int i = 0; i < mine; ++i)
-    if (s.chosen >> i & 1u) l.rows[at++] = static_cast<int32_t>(s.first_row + i);
+  int32_t before[kRemainders] = {}, all[kRemainders] = {};
+  for (int w = 0; w < kWarps; ++w)
+#pragma unroll
+    for (int m = 0; m < kRemainders; ++m) {
+      if (w < warp) before[m] += counts[w][m][lane];
+      all[m] += counts[w][m][lane];
+    }
+  int32_t* to = l.rows + l.offsets[s.expert] + l.before[static_cast<int64_t>(blockIdx.x) * experts + s.expert];
+  const int mine = band_rows / kWarps;  // a multiple of 4
+  for (int i = 0; i < mine; i += kRemainders)
+#pragma unroll
+    for (int m = 0; m < kRemainders; ++m) {
+      if (!(s.chosen >> (i + m) & 1u)) continue;
+      to[place_in_turns(all, m, before[m])] = static_cast<int32_t>(s.first_row + i + m);
+      ++before[m];
+    }
 }
 
 }  // namespace d2dmoe::kernels::cuda::D2DMOE_SIMT

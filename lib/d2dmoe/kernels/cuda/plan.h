@@ -54,14 +54,15 @@ struct Plan {
   size_t before = 0;       ///< [bands + 1, experts] int32: pairs of the expert in the bands above; last: all.
                            ///< Has room for narrow bands
   size_t offsets = 0;      ///< [experts + 1] int32: first pair of the expert
-  size_t rows = 0;         ///< [pairs] int32: the pair's row, by expert, ascending
+  size_t rows = 0;         ///< [pairs] int32: the pair's row, by expert and band; see list_rows
   size_t tiles = 0;        ///< [most_tiles] Tile
   size_t tile_count = 0;   ///< int32
   size_t hidden = 0;       ///< [pairs, stride] elements: activations. Decode: [rows, hidden] float32
   size_t partial = 0;      ///< decode only: [splits, rows, d_out] float32
   size_t bytes = 0;
-  // Decode: neurons are split among blocks by whole experts, `experts_per_split` at a time.
-  int64_t splits = 0, experts_per_split = 0;
+  // Decode: neurons are split among blocks, `experts_per_split` whole experts at a time, or one expert in so
+  // many parts.
+  int64_t splits = 0, experts_per_split = 0, parts = 0;
 
   bool decode() const { return splits > 0; }
 };
@@ -85,13 +86,13 @@ inline Plan plan_of(const ExpertMlpArgs& a) {
     return at;
   };
   if (a.rows <= kDecodeRows) {
-    // A block of the second product takes the neurons of one split: 128 of them keep many blocks busy and
-    // make the partial sums (4 bytes per row and column) small against the weights (2 bytes per neuron and
-    // column).
-    constexpr int64_t kSplitNeurons = 128;
+    // A block of the second product takes the neurons of one split: 64 of them keep many blocks busy and make
+    // the partial sums (4 bytes per row and column) small against the weights (2 bytes per neuron and column).
+    constexpr int64_t kSplitNeurons = 64;
     const int64_t size = a.expert_size();
     p.experts_per_split = size >= kSplitNeurons || size == 0 ? 1 : kSplitNeurons / size;
-    p.splits = a.experts == 0 ? 1 : tiles(a.experts, p.experts_per_split);
+    p.parts = size > kSplitNeurons ? tiles(size, kSplitNeurons) : 1;
+    p.splits = a.experts == 0 ? 1 : tiles(a.experts, p.experts_per_split) * p.parts;
     p.hidden = take(4 * a.rows * a.hidden);
     p.partial = take(4 * p.splits * a.rows * a.d_out);
   } else {
@@ -119,6 +120,17 @@ inline Plan with_narrow_bands(Plan p, int64_t rows) {
     p.bands = tiles(rows, kNarrowBandRows);
   }
   return p;
+}
+
+/// Where the n-th of those with remainder m stands when remainders 0, 1, 2, 3 take turns.
+/// @param all  how many there are of each
+D2DMOE_HOST_DEVICE inline int32_t place_in_turns(const int32_t (&all)[4], int m, int32_t n) {
+  int32_t at = 0;
+  for (int i = 0; i < 4; ++i) {
+    at += all[i] < n ? all[i] : n;
+    if (i < m && all[i] > n) ++at;
+  }
+  return at;
 }
 
 /// What the lists' kernels leave for the others; the arrays of Plan.

@@ -142,7 +142,8 @@ struct ProjectTile {
   }
 
   // Activations of this lane, two neighbouring neurons at a time; what lies beyond S falls into the padding.
-  D2DMOE_DEVICE void write(T* hidden, int64_t stride) const {
+  template <class Activate>
+  D2DMOE_DEVICE void write(T* hidden, int64_t stride, Activate activate) const {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
     const int down = warp / kAcross, across = warp % kAcross;
     const int size = static_cast<int>(a.hidden / a.experts);
@@ -170,7 +171,7 @@ struct ProjectTile {
           Pair h;
 #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            float v = activate(sums[f][j][2 * r + c] + b1[c], a.activation);
+            float v = activate(sums[f][j][2 * r + c] + b1[c]);
             if (kGated) v *= sums[f][j + 2][2 * r + c] + bu[c];
             store(&h.of[c], v);
           }
@@ -198,7 +199,7 @@ __global__ void __launch_bounds__(kThreads, (kProjectBlocks<T, kWidth>))
                                                static_cast<int>(i % groups) * kTileNeurons<kGated, kWidth>,
                                                {}};
     t.multiply_all(reinterpret_cast<Chunk*>(dynamic_shared()));
-    t.write(hidden + first * stride, stride);
+    with_activation(a.activation, [&](auto activate) { t.write(hidden + first * stride, stride, activate); });
   }
 }
 

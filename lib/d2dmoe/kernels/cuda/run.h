@@ -37,16 +37,17 @@ struct Run {
   }
   bool w2t_aligned() const { return whole_chunks(a.w2t, a.d_out * static_cast<int64_t>(sizeof(T))); }
 
-  const char* make_lists() const {
+  /// @param early  the kernels after the first are queued by launch_early
+  const char* make_lists(int tile_pairs, bool early) const {
     const dim3 grid(static_cast<unsigned>(plan.bands), static_cast<unsigned>(tiles(a.experts, kListExperts)));
     const int band_rows = static_cast<int>(plan.band_rows);
     if (const char* error = launch(count_pairs, grid, dim3(kThreads), 0, stream, a.mask, a.rows, a.experts,
                                    band_rows, lists().before))
       return error;
-    if (const char* error = launch(sum_counts, dim3(1), dim3(kThreads), 0, stream, a.experts,
-                                   static_cast<int>(plan.bands), lists()))
+    if (const char* error = launch_early(early, sum_counts, dim3(1), dim3(kThreads), 0, stream, a.experts,
+                                   static_cast<int>(plan.bands), tile_pairs, lists()))
       return error;
-    return launch(list_rows, grid, dim3(kThreads), 0, stream, a.mask, a.rows, a.experts, band_rows, lists());
+    return launch_early(early, list_rows, grid, dim3(kThreads), 0, stream, a.mask, a.rows, a.experts, band_rows, lists());
   }
 
   template <bool kGated, bool kAligned, int kWidth>
@@ -94,14 +95,26 @@ struct Run {
     }
     const dim3 grid(static_cast<unsigned>(tiles(tiles(a.d_out, kPerChunk<T>), kDecodeThreads)),
                     static_cast<unsigned>(plan.splits));
-    if (const char* error =
-            launch(decode_columns<T, kRows>, grid, dim3(kDecodeThreads), 0, stream, a,
-                   static_cast<const float*>(hidden), plan.experts_per_split, partial, w2t_aligned()))
+    const bool early = starts_early();
+    if (const char* error = launch_early(early && warps > 0, decode_columns<T, kRows>, grid, dim3(kDecodeThreads), 0,
+                                         stream, a, static_cast<const float*>(hidden),
+                                         plan.experts_per_split, plan.parts, partial, w2t_aligned()))
       return error;
-    return launch(decode_sum<T>,
-                  dim3(static_cast<unsigned>(tiles(a.d_out, kThreads)), static_cast<unsigned>(a.rows)),
-                  dim3(kThreads), 0, stream, a, plan.splits, plan.experts_per_split,
-                  static_cast<const float*>(partial));
+    return launch_early(early, decode_sum<T>,
+                        dim3(static_cast<unsigned>(tiles(a.d_out, kSumColumns)), static_cast<unsigned>(a.rows)),
+                        dim3(kThreads), 0, stream, a, plan.splits, plan.experts_per_split, plan.parts,
+                        static_cast<const float*>(partial));
+  }
+
+  /// Why a call with many rows is more than the kernels take, or nullptr.
+  const char* refusal() const {
+    if (a.rows * a.experts > INT32_MAX) return "more than 2^31 - 1 pairs of a row and an expert";
+    constexpr int64_t kMostWide = int64_t{1} << 30;
+    if (a.d_in > kMostWide || a.d_out > kMostWide || a.expert_size() > kMostWide)
+      return "more than 2^30 inputs, outputs or neurons of an expert";
+    if (tiles(a.experts, kListExperts) > kMostAcross || tiles(a.d_out, kColumns) > kMostAcross)
+      return "more experts or columns than a grid takes";
+    return nullptr;
   }
 
   const char* all() const {
@@ -111,14 +124,9 @@ struct Run {
       if (a.rows == 1) return decode<1>();
       return a.rows <= 4 ? decode<4>() : decode<kDecodeRows>();
     }
-    if (a.rows * a.experts > INT32_MAX) return "more than 2^31 - 1 pairs of a row and an expert";
-    constexpr int64_t kMostWide = int64_t{1} << 30;
-    if (a.d_in > kMostWide || a.d_out > kMostWide || a.expert_size() > kMostWide)
-      return "more than 2^30 inputs, outputs or neurons of an expert";
-    if (tiles(a.experts, kListExperts) > kMostAcross || tiles(a.d_out, kColumns) > kMostAcross)
-      return "more experts or columns than a grid takes";
+    if (const char* error = refusal()) return error;
     if (a.expert_size() == 0) return combine_all(0);
-    if (const char* error = make_lists()) return error;
+    if (const char* error = make_lists(kTilePairs, starts_early())) return error;
     if (const char* error = project_all()) return error;
     return combine_all(a.experts);
   }
