@@ -217,8 +217,8 @@ torch::Tensor mask_of(const Options& o, int64_t rows, int64_t experts, double sh
   return mask.ne(0);
 }
 
-// Few rows wait for the weights: those come from memory, as in a model whose layers follow each other, when so
-// many equal layers take turns that what they touch is more than the last cache holds.
+// Few rows wait for the weights: those come from memory, as in a model whose layers follow each other, when
+// so many equal layers take turns that what they touch is more than the last cache holds.
 std::vector<kernels::MlpWeights> copies_of(const kernels::MlpWeights& w, int64_t rows, double share) {
   std::vector<kernels::MlpWeights> copies = {w};
   if (rows > kMostDecodeRows) return copies;
@@ -284,17 +284,18 @@ void run(const Options& o) {
   torch::manual_seed(o.seed);
   auto w = make_weights(layer, where);
   if (o.without_b2) w.b2.reset();
-  ordered_json result = {{"kernel", "expert_mlp"},
-                         {"layer", layer.name},
-                         {"d_model", layer.d_model},
-                         {"experts", layer.experts},
-                         {"expert_size", layer.expert_size},
-                         {"gated", layer.gated},
-                         {"dtype", o.dtype},
-                         {"device", at::cuda::getCurrentDeviceProperties()->name},
-                         {"calls_per_graph", Captured::kCalls},
-                         {"gflops_formula", "4 (gated: 6) * chosen pairs * expert_size * d_model / median of routed"},
-                         {"points", ordered_json::array()}};
+  ordered_json result = {
+      {"kernel", "expert_mlp"},
+      {"layer", layer.name},
+      {"d_model", layer.d_model},
+      {"experts", layer.experts},
+      {"expert_size", layer.expert_size},
+      {"gated", layer.gated},
+      {"dtype", o.dtype},
+      {"device", at::cuda::getCurrentDeviceProperties()->name},
+      {"calls_per_graph", Captured::kCalls},
+      {"gflops_formula", "4 (gated: 6) * chosen pairs * expert_size * d_model / median of routed"},
+      {"points", ordered_json::array()}};
   const auto shares = o.mask_file.empty() ? o.shares : std::vector<double>{0};  // a file has its own
   for (const int64_t rows : o.rows)
     for (const double share : shares) result["points"].push_back(measure(o, layer, w, rows, share));

@@ -58,11 +58,6 @@ torch::Tensor run_once(Kernels kernels, const torch::Tensor& x, const torch::Ten
   return y;
 }
 
-bool same_bytes(const torch::Tensor& a, const torch::Tensor& b) {
-  return a.numel() == 0 ||
-         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.numel() * a.element_size()) == 0;
-}
-
 EmulatedRouting route_once(const torch::Tensor& x, const std::vector<torch::Tensor>& weights,
                            cuda::RouteArgs args) {
   std::vector<Guarded> guarded;
@@ -97,6 +92,11 @@ EmulatedRouting route_once(const torch::Tensor& x, const std::vector<torch::Tens
 }
 
 }  // namespace
+
+bool same_bytes(const torch::Tensor& a, const torch::Tensor& b) {
+  return a.numel() == 0 ||
+         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.numel() * a.element_size()) == 0;
+}
 
 torch::Tensor emulated_expert_mlp(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
                                   const kernels::MlpWeights& w) {

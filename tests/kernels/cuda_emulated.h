@@ -44,6 +44,9 @@ class Guarded {
 /// The kernels of the routed layer: those that expert_mlp runs, and those that anyone can read.
 enum class Kernels { tuned, plain };
 
+/// Whether two tensors of one shape hold the same bytes: NaN equals itself.
+bool same_bytes(const torch::Tensor& a, const torch::Tensor& b);
+
 /// The routed layer by the CUDA kernels' text, threads in both orders: the bytes must agree.
 /// @param x  [N, D] float32, bfloat16 or float16; rows may lie apart
 torch::Tensor emulated_expert_mlp(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,

@@ -222,14 +222,17 @@ MlpWeights on_gpu(MlpWeights w) {
 
 // The tuned kernels, twice: the same bytes.
 torch::Tensor tuned_on_gpu(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& there) {
-  const auto y = test::on_device(Kernels::tuned, x.to(torch::kCUDA), mask.to(torch::kCUDA), there);
-  CHECK(torch::equal(y, test::on_device(Kernels::tuned, x.to(torch::kCUDA), mask.to(torch::kCUDA), there)));
-  return y.cpu();
+  const auto run = [&] {
+    return test::on_device(Kernels::tuned, x.to(torch::kCUDA), mask.to(torch::kCUDA), there).cpu();
+  };
+  const auto y = run();
+  CHECK(test::same_bytes(y, run()));
+  return y;
 }
 
 }  // namespace
 
-TEST_CASE("cuda expert_mlp: on a device, the tuned and the plain kernels against the reference", "[cuda]") {
+TEST_CASE("cuda expert_mlp: on a device: the tuned and the plain kernels against the reference", "[cuda]") {
   if (!on_a_device()) return;
   torch::manual_seed(60);
   for (const auto type : kTypes)
@@ -252,7 +255,7 @@ TEST_CASE("cuda expert_mlp: on a device, the tuned and the plain kernels against
 
 // Shapes that the kernels of sm_90a take: whole lines of 64 neurons an expert. On other devices the same is
 // asked of the kernels that run there.
-TEST_CASE("cuda expert_mlp: on a device, sizes around the tiles of Hopper's kernels", "[cuda][hopper]") {
+TEST_CASE("cuda expert_mlp: on a device: sizes around the tiles of Hopper's kernels", "[cuda][hopper]") {
   if (!on_a_device()) return;
   torch::manual_seed(61);
   for (const auto type : {torch::kBFloat16, torch::kHalf})
@@ -283,7 +286,8 @@ TEST_CASE("cuda expert_mlp: on a device, sizes around the tiles of Hopper's kern
         }
 }
 
-TEST_CASE("cuda expert_mlp: on a device, NaN stays in its row, a row's bytes are its own", "[cuda][hopper]") {
+TEST_CASE("cuda expert_mlp: on a device: NaN stays in its row and a row's bytes are its own",
+          "[cuda][hopper]") {
   if (!on_a_device()) return;
   torch::manual_seed(62);
   const MlpCase c{.rows = 2000, .d_in = 128, .size = 64, .experts = 12, .d_out = 256};
@@ -304,10 +308,11 @@ TEST_CASE("cuda expert_mlp: on a device, NaN stays in its row, a row's bytes are
   for (const int64_t row : {5, 9, 700}) others[row] = false;
   CHECK(torch::equal(y.index({others}), clean.index({others})));
   // The same rows among fewer: other bands, other tiles.
-  CHECK(torch::equal(tuned_on_gpu(x.slice(0, 800, 1200), mask.slice(0, 800, 1200), there), y.slice(0, 800, 1200)));
+  CHECK(torch::equal(tuned_on_gpu(x.slice(0, 800, 1200), mask.slice(0, 800, 1200), there),
+                     y.slice(0, 800, 1200)));
 }
 
-TEST_CASE("cuda expert_mlp: on a device, many calls in a row give the same bytes", "[cuda][hopper]") {
+TEST_CASE("cuda expert_mlp: on a device: many calls in a row give the same bytes", "[cuda][hopper]") {
   if (!on_a_device()) return;
   torch::manual_seed(63);
   const MlpCase c{.rows = 8192, .d_in = 256, .size = 128, .experts = 16, .d_out = 1024};
@@ -315,6 +320,5 @@ TEST_CASE("cuda expert_mlp: on a device, many calls in a row give the same bytes
   const auto x = torch::randn({c.rows, c.d_in}).to(torch::kCUDA, torch::kBFloat16);
   const auto mask = test::random_mask(c, 0.25).to(torch::kCUDA);
   const auto y = test::on_device(Kernels::tuned, x, mask, there);
-  for (int i = 0; i < 200; ++i)
-    CHECK(torch::equal(test::on_device(Kernels::tuned, x, mask, there), y));
+  for (int i = 0; i < 200; ++i) CHECK(torch::equal(test::on_device(Kernels::tuned, x, mask, there), y));
 }

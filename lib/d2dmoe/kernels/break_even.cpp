@@ -261,7 +261,7 @@ torch::Tensor expert_mlp_auto(const torch::Tensor& x, const torch::Tensor& mask,
     return y;
   };
   if (!x.is_cpu()) {
-    const bool dense = !has_kernel(x) || wants_gradient(x, w);
+    const bool dense = !has_kernel(x) || wants_gradient(x, w) || !kernel_pays(x, mask, w);
     return result(dense, dense ? masked_dense_mlp(x, mask, w) : expert_mlp(x, mask, w));
   }
   if (pairs < 0) pairs = count_pairs(mask.contiguous());

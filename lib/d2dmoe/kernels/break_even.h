@@ -37,7 +37,8 @@ double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass
 /// The routed layer by the faster way: where the chosen share is larger than break_even_share, dense_mlp if
 /// no expert is skipped and masked_dense_mlp otherwise; else expert_mlp, which can be faster than the dense
 /// layer even with every expert, because it skips the zeros of ReLU. On other devices than the CPU the mask
-/// is not looked at, which would stall them: expert_mlp where it has a kernel, else masked_dense_mlp.
+/// is not looked at, which would stall them: expert_mlp where it has a kernel that pays, else
+/// masked_dense_mlp.
 /// @param ran_dense  set to whether every expert's product was computed; may be null
 /// @param pairs      chosen pairs of the mask; -1 = not known: counted
 /// @param active     as for break_even_share

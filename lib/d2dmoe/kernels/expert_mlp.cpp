@@ -81,6 +81,12 @@ bool has_kernel(const torch::Tensor& x) {
   return x.is_cuda() && cuda::available(x.device().index());
 }
 
+bool kernel_pays(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
+  if (x.is_cpu()) return true;
+  const c10::DeviceGuard guard(x.device());
+  return cuda::pays(make_args(make_operands(x, mask, w), w.activation));
+}
+
 torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w) {
   check_mlp("dense_mlp", x, w);
   const bool in_place = !wants_gradient(x, w);

@@ -11,9 +11,11 @@
 namespace d2dmoe::kernels::cuda::D2DMOE_SIMT {
 
 /// The elements of a chunk as floats, zeros beyond `valid`.
-template <class T>
-D2DMOE_DEVICE void load_floats(float (&out)[kPerChunk<T>], const T* from, int64_t valid, bool aligned) {
-  if (aligned && valid >= kPerChunk<T>) {
+/// @tparam kWhole  the chunk is whole and 16-byte aligned: one load without a branch, so that many are under
+///                 way at once
+template <bool kWhole, class T>
+D2DMOE_DEVICE void load_floats(float (&out)[kPerChunk<T>], const T* from, int64_t valid) {
+  if constexpr (kWhole) {
     const Chunk chunk = load_chunk(from);
     const T* of = reinterpret_cast<const T*>(&chunk);
 #pragma unroll
@@ -33,10 +35,10 @@ constexpr int kWarpLines = 4;  // rows of weights under way in one warp
 
 /// Warp w of the grid: lines kWarpLines at a time (neurons; half as many where each has a gate and an up
 /// line) of expert w / groups. A warp whose expert no row chose reads the mask and nothing else.
-/// @param hidden  [rows, a.hidden] float32, written where the row chose the expert
-template <class T, bool kGated, int kRows>
-__global__ void __launch_bounds__(kThreads)
-    decode_hidden(TypedMlpArgs<T> a, float* hidden, bool x_aligned, bool w_aligned) {
+/// @tparam kWhole  rows of x, w1 and wu are whole chunks
+/// @param hidden   [rows, a.hidden] float32, written where the row chose the expert
+template <class T, bool kGated, bool kWhole, int kRows>
+__global__ void __launch_bounds__(kThreads) decode_hidden(TypedMlpArgs<T> a, float* hidden) {
   constexpr int kNeurons = kGated ? kWarpLines / 2 : kWarpLines;
   let_next_start();
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -56,15 +58,14 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int j = 0; j < kWarpLines; ++j) {
       const bool up = kGated && j >= kNeurons;
-      const int64_t i = first + (up ? j - kNeurons : j);
-      load_floats(w[j], (up ? a.wu : a.w1) + (e * size + i) * a.d_in + k, i < size ? a.d_in - k : 0,
-                  w_aligned);
+      const int64_t i = first + (up ? j - kNeurons : j), there = i < size ? i : size - 1;  // beyond: unused
+      load_floats<kWhole>(w[j], (up ? a.wu : a.w1) + (e * size + there) * a.d_in + k, a.d_in - k);
     }
 #pragma unroll
     for (int n = 0; n < kRows; ++n) {
-      if (!(chosen >> n & 1u)) continue;
+      if (kRows > 1 && !(chosen >> n & 1u)) continue;  // one row chose, or nothing is done: no branch
       float x[kChunk];
-      load_floats(x, a.x + n * a.x_stride + k, a.d_in - k, x_aligned);
+      load_floats<kWhole>(x, a.x + n * a.x_stride + k, a.d_in - k);
 #pragma unroll
       for (int j = 0; j < kWarpLines; ++j)
 #pragma unroll
@@ -105,12 +106,35 @@ D2DMOE_DEVICE void chosen_rows(const uint8_t* mask, int64_t rows, int64_t expert
   __syncthreads();
 }
 
+/// sums[n] += hidden[n, i …] w2t[i …, column …] for the next kAtOnce neurons, whose loads are under way
+/// together.
+template <bool kWhole, int kAtOnce, class T, int kRows>
+D2DMOE_DEVICE void add_neurons(float (&sums)[kRows][kPerChunk<T>], const TypedMlpArgs<T>& a,
+                               const float* hidden, int64_t i, int64_t column, uint32_t chosen) {
+  float w[kAtOnce][kPerChunk<T>];
+#pragma unroll
+  for (int u = 0; u < kAtOnce; ++u)
+    load_floats<kWhole>(w[u], a.w2t + (i + u) * a.d_out + column, a.d_out - column);
+#pragma unroll
+  for (int n = 0; n < kRows; ++n) {
+    if (kRows > 1 && !(chosen >> n & 1u)) continue;
+    float h[kAtOnce];
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) h[u] = hidden[n * a.hidden + i + u];
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u)
+#pragma unroll
+      for (int q = 0; q < kPerChunk<T>; ++q) sums[n][q] += h[u] * w[u][q];
+  }
+}
+
 /// Grid: (stretches of kDecodeThreads chunks of columns, splits). partial[split, n] is written when row n
 /// chose an expert of the split.
-template <class T, int kRows>
+/// @tparam kWhole  rows of w2t are whole chunks
+template <class T, bool kWhole, int kRows>
 __global__ void __launch_bounds__(kDecodeThreads)
     decode_columns(TypedMlpArgs<T> a, const float* hidden, int64_t experts_per_split, int64_t parts,
-                   float* partial, bool aligned) {
+                   float* partial) {
   __shared__ uint8_t flags[kMostSplitExperts][kRows];
   let_next_start();
   const int64_t size = a.hidden / a.experts, first = blockIdx.y / parts * experts_per_split;
@@ -129,20 +153,11 @@ __global__ void __launch_bounds__(kDecodeThreads)
     for (int n = 0; n < kRows; ++n) chosen |= static_cast<uint32_t>(flags[e][n]) << n;
     if (chosen == 0) continue;
     any |= chosen;
-    const int64_t begin = (first + e) * size;
-    [[maybe_unused]] constexpr int kAtOnce = kRows == 1 ? 8 : 4;
-#pragma unroll kAtOnce
-    for (int64_t i = begin + from; i < begin + to; ++i) {
-      float w[kChunk];
-      load_floats(w, a.w2t + i * a.d_out + column, a.d_out - column, aligned);
-#pragma unroll
-      for (int n = 0; n < kRows; ++n) {
-        if (!(chosen >> n & 1u)) continue;
-        const float h = hidden[n * a.hidden + i];
-#pragma unroll
-        for (int q = 0; q < kChunk; ++q) sums[n][q] += h * w[q];
-      }
-    }
+    const int64_t begin = (first + e) * size + from, end = (first + e) * size + to;
+    constexpr int kAtOnce = kRows == 1 ? 8 : 4;
+    int64_t i = begin;
+    for (; i + kAtOnce <= end; i += kAtOnce) add_neurons<kWhole, kAtOnce>(sums, a, hidden, i, column, chosen);
+    for (; i < end; ++i) add_neurons<kWhole, 1>(sums, a, hidden, i, column, chosen);
   }
 #pragma unroll
   for (int n = 0; n < kRows; ++n) {
@@ -165,7 +180,8 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ int32_t chosen[kThreads], scratch[kWarps];
   __shared__ float of_way[kSumWays][kSumColumns];
   const int64_t n = blockIdx.y;
-  const int way = static_cast<int>(threadIdx.x) / kSumColumns, at = static_cast<int>(threadIdx.x) % kSumColumns;
+  const int way = static_cast<int>(threadIdx.x) / kSumColumns,
+            at = static_cast<int>(threadIdx.x) % kSumColumns;
   const int64_t c = static_cast<int64_t>(blockIdx.x) * kSumColumns + at;
   float sum = 0;
   for (int64_t first = 0; first < splits; first += kThreads) {
@@ -179,9 +195,17 @@ __global__ void __launch_bounds__(kThreads)
     if (mine) chosen[place] = static_cast<int32_t>(split);
     __syncthreads();
     if (first == 0) wait_for_previous();  // what stands above is older
-    if (c < a.d_out) {
-#pragma unroll 8
-      for (int32_t i = way; i < count; i += kSumWays) sum += partial[(chosen[i] * a.rows + n) * a.d_out + c];
+    constexpr int kAtOnce = 8;
+    for (int32_t i = way; c < a.d_out && i < count; i += kAtOnce * kSumWays) {
+      float v[kAtOnce];
+#pragma unroll
+      for (int u = 0; u < kAtOnce; ++u) {
+        const int32_t j = i + u * kSumWays;
+        v[u] = partial[(chosen[j < count ? j : i] * a.rows + n) * a.d_out + c];
+      }
+#pragma unroll
+      for (int u = 0; u < kAtOnce; ++u)
+        if (i + u * kSumWays < count) sum += v[u];
     }
     __syncthreads();
   }

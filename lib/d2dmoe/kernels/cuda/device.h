@@ -132,7 +132,8 @@ inline int multiprocessors() {
 inline bool starts_early() {
   int device = 0, major = 0;
   return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         major >= 9;
 }
 /// Bytes of shared memory that a block of the current device gets at most: 163 KiB on sm_80, 99 KiB on sm_86
 /// and sm_89, 227 KiB on sm_90.
@@ -157,7 +158,8 @@ inline cudaError_t allow_shared_memory(const void* kernel) {
 }
 
 /// Queues kernel<<<grid, block, shared bytes, stream>>>(arguments…).
-/// @param early  a device of compute capability 9.0 may start it before the kernel before it has ended: it calls
+/// @param early  a device of compute capability 9.0 may start it before the kernel before it has ended: it
+/// calls
 ///               wait_for_previous before it looks at what that one writes
 /// @return       nullptr, or why it failed
 template <class... Parameters, class... Arguments>
@@ -171,7 +173,8 @@ const char* launch_early(bool early, void (*kernel)(Parameters...), dim3 grid, d
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config = {};
-    config.gridDim = grid, config.blockDim = block, config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+    config.gridDim = grid, config.blockDim = block,
+    config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
     config.stream = static_cast<cudaStream_t>(stream);
     config.attrs = &attribute, config.numAttrs = early ? 1 : 0;
     error = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);

@@ -32,4 +32,8 @@ const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream)
   return "an element type that no kernel computes with";
 }
 
+bool pays(const ExpertMlpArgs& args) {
+  return args.rows <= kDecodeRows || args.element == Element::float32 || hopper_takes(args, nullptr);
+}
+
 }  // namespace d2dmoe::kernels::cuda

@@ -19,6 +19,12 @@ size_t workspace_bytes(const ExpertMlpArgs& args);
 /// @return           nullptr, or why it failed
 const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream);
 
+/// Whether expert_mlp is faster than the dense layer where most experts are skipped: few rows, float32, or a
+/// call that the kernels for sm_90a take. Those for all devices were slower than the dense layer in 16-bit
+/// types even with a tenth of the experts.
+/// @param args  y and the workspace may be missing
+bool pays(const ExpertMlpArgs& args);
+
 /// The same by plain kernels, several times slower, for tests and comparison.
 size_t plain_workspace_bytes(const ExpertMlpArgs& args);
 const char* plain_expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream);

@@ -66,7 +66,8 @@ static __global__ void __launch_bounds__(kThreads)
 
 /// One block. Counts become running sums over the bands, experts get their place among the pairs, and every
 /// expert's pairs are cut into tiles.
-static __global__ void __launch_bounds__(kThreads) sum_counts(int64_t experts, int bands, int tile_pairs, Lists l) {
+static __global__ void __launch_bounds__(kThreads)
+    sum_counts(int64_t experts, int bands, int tile_pairs, Lists l) {
   __shared__ int32_t scratch[kWarps];
   let_next_start();
   wait_for_previous();
@@ -125,7 +126,8 @@ static __global__ void __launch_bounds__(kThreads)
       if (w < warp) before[m] += counts[w][m][lane];
       all[m] += counts[w][m][lane];
     }
-  int32_t* to = l.rows + l.offsets[s.expert] + l.before[static_cast<int64_t>(blockIdx.x) * experts + s.expert];
+  int32_t* to =
+      l.rows + l.offsets[s.expert] + l.before[static_cast<int64_t>(blockIdx.x) * experts + s.expert];
   const int mine = band_rows / kWarps;  // a multiple of 4
   for (int i = 0; i < mine; i += kRemainders)
 #pragma unroll

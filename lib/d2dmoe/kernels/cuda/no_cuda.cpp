@@ -12,6 +12,9 @@ constexpr const char* kMissing = "the CUDA kernels are not part of this build";
 bool available(int) {
   return false;
 }
+bool pays(const ExpertMlpArgs&) {
+  return false;
+}
 size_t workspace_bytes(const ExpertMlpArgs&) {
   return 0;
 }

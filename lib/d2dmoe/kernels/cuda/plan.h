@@ -87,7 +87,8 @@ inline Plan plan_of(const ExpertMlpArgs& a) {
   };
   if (a.rows <= kDecodeRows) {
     // A block of the second product takes the neurons of one split: 64 of them keep many blocks busy and make
-    // the partial sums (4 bytes per row and column) small against the weights (2 bytes per neuron and column).
+    // the partial sums (4 bytes per row and column) small against the weights (2 bytes per neuron and
+    // column).
     constexpr int64_t kSplitNeurons = 64;
     const int64_t size = a.expert_size();
     p.experts_per_split = size >= kSplitNeurons || size == 0 ? 1 : kSplitNeurons / size;

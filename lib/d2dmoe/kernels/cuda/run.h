@@ -45,9 +45,10 @@ struct Run {
                                    band_rows, lists().before))
       return error;
     if (const char* error = launch_early(early, sum_counts, dim3(1), dim3(kThreads), 0, stream, a.experts,
-                                   static_cast<int>(plan.bands), tile_pairs, lists()))
+                                         static_cast<int>(plan.bands), tile_pairs, lists()))
       return error;
-    return launch_early(early, list_rows, grid, dim3(kThreads), 0, stream, a.mask, a.rows, a.experts, band_rows, lists());
+    return launch_early(early, list_rows, grid, dim3(kThreads), 0, stream, a.mask, a.rows, a.experts,
+                        band_rows, lists());
   }
 
   template <bool kGated, bool kAligned, int kWidth>
@@ -88,22 +89,27 @@ struct Run {
     const int64_t lines = a.expert_size() * (a.wu ? 2 : 1);
     const int64_t warps = a.experts * tiles(lines, kWarpLines);
     if (warps > 0) {
-      const auto kernel = a.wu ? decode_hidden<T, true, kRows> : decode_hidden<T, false, kRows>;
+      const bool whole = x_aligned() && w_aligned();
+      const auto kernel =
+          whole ? (a.wu ? decode_hidden<T, true, true, kRows> : decode_hidden<T, false, true, kRows>)
+                : (a.wu ? decode_hidden<T, true, false, kRows> : decode_hidden<T, false, false, kRows>);
       if (const char* error = launch(kernel, dim3(static_cast<unsigned>(tiles(warps, kWarps))),
-                                     dim3(kThreads), 0, stream, a, hidden, x_aligned(), w_aligned()))
+                                     dim3(kThreads), 0, stream, a, hidden))
         return error;
     }
     const dim3 grid(static_cast<unsigned>(tiles(tiles(a.d_out, kPerChunk<T>), kDecodeThreads)),
                     static_cast<unsigned>(plan.splits));
     const bool early = starts_early();
-    if (const char* error = launch_early(early && warps > 0, decode_columns<T, kRows>, grid, dim3(kDecodeThreads), 0,
-                                         stream, a, static_cast<const float*>(hidden),
-                                         plan.experts_per_split, plan.parts, partial, w2t_aligned()))
+    const auto columns = w2t_aligned() ? decode_columns<T, true, kRows> : decode_columns<T, false, kRows>;
+    if (const char* error =
+            launch_early(early && warps > 0, columns, grid, dim3(kDecodeThreads), 0, stream, a,
+                         static_cast<const float*>(hidden), plan.experts_per_split, plan.parts, partial))
       return error;
-    return launch_early(early, decode_sum<T>,
-                        dim3(static_cast<unsigned>(tiles(a.d_out, kSumColumns)), static_cast<unsigned>(a.rows)),
-                        dim3(kThreads), 0, stream, a, plan.splits, plan.experts_per_split, plan.parts,
-                        static_cast<const float*>(partial));
+    return launch_early(
+        early, decode_sum<T>,
+        dim3(static_cast<unsigned>(tiles(a.d_out, kSumColumns)), static_cast<unsigned>(a.rows)),
+        dim3(kThreads), 0, stream, a, plan.splits, plan.experts_per_split, plan.parts,
+        static_cast<const float*>(partial));
   }
 
   /// Why a call with many rows is more than the kernels take, or nullptr.

@@ -4,17 +4,17 @@
 #include "d2dmoe/kernels/cuda/lists.h"
 
 /// The second product on Hopper, added up per row. As in combine.h of all devices, a block owns the outputs
-/// of a band of rows, here by 128 columns, and walks the experts in order; a cluster's bands share the weights. Warpgroups take turns: while some multiply 64 pairs
-/// each, one adds its own to the sums.
+/// of a band of rows, here by 128 columns, and walks the experts in order; a cluster's bands share the
+/// weights. Warpgroups take turns: while some multiply 64 pairs each, one adds its own to the sums.
 namespace d2dmoe::kernels::cuda::hopper {
 
-constexpr int kTurns = 2;                 // warpgroups that multiply
+constexpr int kTurns = 2;  // warpgroups that multiply
 constexpr int kCombineBlock = (1 + kTurns) * kGroup;
-constexpr int kOwned = 128;               // columns of a block
-constexpr int kOwnedApart = kOwned + 8;   // floats from row to row: rows r … r + 3 stand in different banks
-constexpr int kBoxColumns = kLine / 2;    // of weights that a block brings, and how many of a stage's lines
+constexpr int kOwned = 128;              // columns of a block
+constexpr int kOwnedApart = kOwned + 8;  // floats from row to row: rows r … r + 3 stand in different banks
+constexpr int kBoxColumns = kLine / 2;   // of weights that a block brings, and how many of a stage's lines
 constexpr int kWeightLines = kInner * (kOwned / kBoxColumns) / kCluster;
-constexpr int kHiddenLines = 16;          // of activations that come at a time
+constexpr int kHiddenLines = 16;  // of activations that come at a time
 constexpr int kMostExperts = 512;
 constexpr int kWeightsStage = kInner * kOwned * 2, kHiddenStage = kGroupPairs * kLine;
 constexpr int kCombineStage = kWeightsStage + kHiddenStage;
@@ -191,15 +191,16 @@ struct Walk {
   D2DMOE_HOPPER void multiply_all() const {
     const int group = static_cast<int>(threadIdx.x) / kGroup - 1;
     Place<kStages> at;
-    int turn = 0;     // products so far, of all warpgroups
-    int walked = 0;   // tiles so far
+    int turn = 0;    // products so far, of all warpgroups
+    int walked = 0;  // tiles so far
     for (int64_t tile = begin; tile < end; tile += apart, ++walked) {
       const int64_t first_row = own_band(tile) * band_rows;
       start_sums(first_column(tile));
       TileItems& listed = of_tile[walked % 2];
       wait(&listed.listed, walked / 2 & 1);
       meet(kWalked, kTurns * kGroup);
-      multiply_tile(items + walked % 2 * a.experts, static_cast<int>(listed.count), first_row, group, at, turn);
+      multiply_tile(items + walked % 2 * a.experts, static_cast<int>(listed.count), first_row, group, at,
+                    turn);
       meet(kWalked, kTurns * kGroup);
       if (threadIdx.x == kGroup) arrive(&listed.walked);
       write_sums(first_row, first_column(tile));
@@ -212,8 +213,8 @@ struct Walk {
     }
   }
 
-  D2DMOE_HOPPER void multiply_tile(const Item* list, int count, int64_t first_row, int group, Place<kStages>& at,
-                                   int& turn) const {
+  D2DMOE_HOPPER void multiply_tile(const Item* list, int count, int64_t first_row, int group,
+                                   Place<kStages>& at, int& turn) const {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4;
     for (int i = 0; i < count; ++i) {
       const Item item = list[i];

@@ -37,7 +37,8 @@ D2DMOE_HOPPER void cluster_sync() {
 using Barrier = uint64_t;
 
 D2DMOE_HOPPER void barrier_init(Barrier* b, uint32_t arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(shared_address(b)), "r"(arrivals) : "memory");
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(shared_address(b)), "r"(arrivals)
+               : "memory");
 }
 /// Makes initialised barriers known to the cluster and to asynchronous copies.
 D2DMOE_HOPPER void barriers_ready() {
@@ -134,7 +135,8 @@ D2DMOE_HOPPER uint32_t swizzled(int r, int c) {
 /// @param beside  bytes between blocks of 64 columns, where lines are rows of the inner dimension
 D2DMOE_HOPPER uint64_t operand(const void* start, uint32_t beside, uint32_t apart) {
   return static_cast<uint64_t>((shared_address(start) & 0x3ffffu) >> 4) |
-         static_cast<uint64_t>(beside >> 4) << 16 | static_cast<uint64_t>(apart >> 4) << 32 | uint64_t{1} << 62;
+         static_cast<uint64_t>(beside >> 4) << 16 | static_cast<uint64_t>(apart >> 4) << 32 |
+         uint64_t{1} << 62;
 }
 
 D2DMOE_HOPPER void products_begin() {

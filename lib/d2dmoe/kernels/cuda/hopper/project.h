@@ -38,7 +38,10 @@ D2DMOE_HOPPER Part part_of(const Lists& l, int64_t i, int groups, uint32_t rank)
   const Tile tile = l.tiles[i / groups];
   const int32_t first = l.offsets[tile.expert] + tile.first + static_cast<int32_t>(rank) * kBlockPairs;
   const int32_t left = l.offsets[tile.expert + 1] - first;
-  return {tile.expert, first, left < 0 ? 0 : left < kBlockPairs ? left : kBlockPairs,
+  return {tile.expert, first,
+          left < 0             ? 0
+          : left < kBlockPairs ? left
+                               : kBlockPairs,
           static_cast<int>(i % groups) * kNeurons};
 }
 
@@ -148,8 +151,8 @@ struct Projection {
       products_wait<0>();
       hold(sums);
       release(ring, before);
-      device::with_activation(a.activation,
-                              [&](auto activate) { write(sums, b1, bu, part, group, hidden, stride, activate); });
+      device::with_activation(
+          a.activation, [&](auto activate) { write(sums, b1, bu, part, group, hidden, stride, activate); });
     }
   }
 
@@ -167,9 +170,10 @@ struct Projection {
     const int i = part.neuron + 2 * static_cast<int>(threadIdx.x % 4);
 #pragma unroll
     for (int j = 0; j < kNeurons / 8; ++j)
-      b.word[j] = of && i + 8 * j < size ? *reinterpret_cast<const uint32_t*>(
-                                               of + static_cast<int64_t>(part.expert) * size + i + 8 * j)
-                                         : 0;
+      b.word[j] =
+          of && i + 8 * j < size
+              ? *reinterpret_cast<const uint32_t*>(of + static_cast<int64_t>(part.expert) * size + i + 8 * j)
+              : 0;
     return b;
   }
 
@@ -200,8 +204,8 @@ struct Projection {
         transpose_quad(words[r]);
         const int i = part.neuron + 8 * (j + lane % 4);
         if (pair + 8 * r < part.count && i < size)
-          *reinterpret_cast<Chunk*>(hidden + (part.first + pair + 8 * r) * stride + i) = {
-              {words[r][0], words[r][1], words[r][2], words[r][3]}};
+          *reinterpret_cast<Chunk*>(hidden + (part.first + pair + 8 * r) * stride +
+                                    i) = {{words[r][0], words[r][1], words[r][2], words[r][3]}};
       }
     }
   }

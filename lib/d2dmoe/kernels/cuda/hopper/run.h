@@ -14,8 +14,8 @@ inline EncodeMap encode_map() {
     void* entry = nullptr;
     cudaDriverEntryPointQueryResult found;
     constexpr unsigned kSince = 12000;
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, kSince, cudaEnableDefault, &found) !=
-            cudaSuccess ||
+    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, kSince, cudaEnableDefault,
+                                         &found) != cudaSuccess ||
         found != cudaDriverEntryPointSuccess) {
       cudaGetLastError();
       entry = nullptr;
@@ -52,7 +52,7 @@ inline bool is_hopper() {
          major == 9 && minor == 0;
 }
 
-/// Clusters that run at a time on the current device.
+/// How many clusters run at a time on the current device.
 template <class... Parameters>
 int clusters_at_once(void (*kernel)(Parameters...), int threads, int shared_bytes) {
   device::allow_shared_memory(reinterpret_cast<const void*>(kernel));
@@ -99,9 +99,10 @@ struct Queue : device::Run<T> {
   bool takes() const {
     if (plan.decode() || a.rows == 0 || a.d_in < 8 || a.d_out < 8) return false;
     const auto words = [](const T* of) { return reinterpret_cast<uintptr_t>(of) % 4 == 0; };
-    return this->refusal() == nullptr && a.rows >= kFewestRows && a.experts <= kMostExperts && a.hidden <= INT32_MAX && a.expert_size() > 0 &&
-           a.expert_size() % kInner == 0 && this->x_aligned() && this->w_aligned() && this->w2t_aligned() &&
-           device::whole_chunks(a.y, 0) && words(a.b1) && words(a.bu) && is_hopper() && encode_map();
+    return this->refusal() == nullptr && a.rows >= kFewestRows && a.experts <= kMostExperts &&
+           a.hidden <= INT32_MAX && a.expert_size() > 0 && a.expert_size() % kInner == 0 &&
+           this->x_aligned() && this->w_aligned() && this->w2t_aligned() && device::whole_chunks(a.y, 0) &&
+           words(a.b1) && words(a.bu) && is_hopper() && encode_map();
   }
 
   template <bool kGated>
@@ -110,15 +111,19 @@ struct Queue : device::Run<T> {
     if (!make_map(&maps.w1, a.w1, a.hidden, a.d_in, kBoxLines<kGated>) ||
         !make_map(&maps.wu, kGated ? a.wu : a.w1, a.hidden, a.d_in, kBoxLines<kGated>))
       return "the driver made no map of w1";
-    const unsigned blocks = static_cast<unsigned>(clusters_at_once(project<T, kGated>, kProjectBlock, kProjectShared<kGated>)) * kCluster;
-    return device::launch_early(true, project<T, kGated>, dim3(blocks), dim3(kProjectBlock), kProjectShared<kGated>, stream, maps,
-                          a, this->lists(), this->template at<T>(plan.hidden), plan.stride);
+    const unsigned blocks =
+        static_cast<unsigned>(clusters_at_once(project<T, kGated>, kProjectBlock, kProjectShared<kGated>)) *
+        kCluster;
+    return device::launch_early(true, project<T, kGated>, dim3(blocks), dim3(kProjectBlock),
+                                kProjectShared<kGated>, stream, maps, a, this->lists(),
+                                this->template at<T>(plan.hidden), plan.stride);
   }
 
   const char* combine_all() const {
     CombineMaps maps;
     if (!make_map(&maps.w2t, a.w2t, a.hidden, a.d_out, kWeightLines) ||
-        !make_map(&maps.hidden, this->template at<T>(plan.hidden), a.rows * a.experts, plan.stride, kGroupPairs) ||
+        !make_map(&maps.hidden, this->template at<T>(plan.hidden), a.rows * a.experts, plan.stride,
+                  kGroupPairs) ||
         !make_map(&maps.some_hidden, this->template at<T>(plan.hidden), a.rows * a.experts, plan.stride,
                   kHiddenLines))
       return "the driver made no map of w2t";
@@ -126,10 +131,12 @@ struct Queue : device::Run<T> {
                         : combine_stages(plan.band_rows) == 4 ? combine<T, 4>
                                                               : combine<T, 6>;
     const int shared = combine_shared(plan.band_rows, a.experts);
-    const int64_t work = tiles(plan.bands, kCluster) * tiles(a.d_out, kOwned), at_once = clusters_at_once(kernel, kCombineBlock, shared);
-    return device::launch_early(true, kernel, dim3(static_cast<unsigned>(work < at_once ? work : at_once) * kCluster),
-                          dim3(kCombineBlock), shared, stream, maps, a, this->lists(), plan.bands,
-                          static_cast<int>(plan.band_rows));
+    const int64_t work = tiles(plan.bands, kCluster) * tiles(a.d_out, kOwned),
+                  at_once = clusters_at_once(kernel, kCombineBlock, shared);
+    return device::launch_early(true, kernel,
+                                dim3(static_cast<unsigned>(work < at_once ? work : at_once) * kCluster),
+                                dim3(kCombineBlock), shared, stream, maps, a, this->lists(), plan.bands,
+                                static_cast<int>(plan.band_rows));
   }
 
   const char* all() const {

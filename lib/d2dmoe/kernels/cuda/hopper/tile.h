@@ -10,10 +10,11 @@
 namespace d2dmoe::kernels::cuda::hopper {
 
 constexpr int kCluster = 2;
-constexpr int kGroup = 128;                    // threads of a warpgroup
-constexpr int kInner = kLine / 2;              // elements of the inner dimension in a stage: a line of 16 bits
-constexpr int kGroupPairs = 64;                // pairs that one product of a warpgroup takes
-constexpr int kReleases = kCluster * 4;        // warps that release a stage for each warpgroup of a block that reads it
+constexpr int kGroup = 128;        // threads of a warpgroup
+constexpr int kInner = kLine / 2;  // elements of the inner dimension in a stage: a line of 16 bits
+constexpr int kGroupPairs = 64;    // pairs that one product of a warpgroup takes
+constexpr int kReleases =
+    kCluster * 4;  // warps that release a stage for each warpgroup of a block that reads it
 constexpr uint16_t kAllBlocks = (1 << kCluster) - 1;
 
 /// The stages' barriers and where a thread stands in the ring.
