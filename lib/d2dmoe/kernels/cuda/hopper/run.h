@@ -86,9 +86,9 @@ struct Queue : device::Run<T> {
   // more stages. Not narrower than the lists have room for.
   int64_t band_rows() const {
     const int64_t widest = plan.band_rows, narrowest = widest < kNarrowBandRows ? widest : kNarrowBandRows;
+    const int64_t at_once = tiles(device::multiprocessors(), kCluster);
     const auto rounds = [&](int64_t rows) {
-      return tiles(tiles(tiles(a.rows, rows), kCluster) * tiles(a.d_out, kOwned),
-                   device::multiprocessors() / kCluster);
+      return tiles(tiles(tiles(a.rows, rows), kCluster) * tiles(a.d_out, kOwned), at_once);
     };
     for (const int64_t rows : {narrowest, (widest + narrowest) / 2})
       if (rounds(rows) == rounds(widest)) return rows;
