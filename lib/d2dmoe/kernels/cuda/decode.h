@@ -7,7 +7,7 @@
 /// The routed layer for a few rows: what counts is that each weight of a chosen expert is read once, by whole
 /// 16-byte chunks, and that nothing else is read. Three kernels: a warp makes a few neurons for all rows that
 /// chose their expert; a block adds up the neurons of one split of the experts for a stretch of columns; the
-/// splits are added in order.
+/// splits are added in a fixed order.
 namespace d2dmoe::kernels::cuda::D2DMOE_SIMT {
 
 /// The elements of a chunk as floats, zeros beyond `valid`.
@@ -92,8 +92,8 @@ __global__ void __launch_bounds__(kThreads) decode_hidden(TypedMlpArgs<T> a, flo
   });
 }
 
-constexpr int kDecodeThreads = 64;      // of a block of decode_columns: one chunk of columns each
-constexpr int kMostSplitExperts = 128;  // as plan_of gives them
+constexpr int kDecodeThreads = 64;     // of a block of decode_columns: one chunk of columns each
+constexpr int kMostSplitExperts = 64;  // as plan_of gives them
 
 /// Which rows chose each expert of the split, a bit each; ends with a barrier.
 template <int kRows>

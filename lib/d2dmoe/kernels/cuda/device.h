@@ -128,12 +128,13 @@ inline int multiprocessors() {
     return 1;
   return count;
 }
-/// Whether the current device knows launch_early.
+/// Whether the current device knows launch_early and runs code that waits: later ones run what was compiled
+/// for sm_80, where wait_for_previous does nothing.
 inline bool starts_early() {
   int device = 0, major = 0;
   return cudaGetDevice(&device) == cudaSuccess &&
          cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-         major >= 9;
+         major == 9;
 }
 /// Bytes of shared memory that a block of the current device gets at most: 163 KiB on sm_80, 99 KiB on sm_86
 /// and sm_89, 227 KiB on sm_90.

@@ -14,12 +14,13 @@ size_t workspace_bytes(const ExpertMlpArgs& args);
 /// cudaStream_t), without waiting for the device, and may be captured in a CUDA graph. Products of bfloat16
 /// and float16 run on tensor cores, those of float32 do not; sums are float32, and the activations between
 /// the two products are rounded to the element type when there are more than 16 rows. Every output element is
-/// summed in expert order by the same instructions: the same bytes at every run.
+/// summed in a fixed order (that of the experts above 16 rows): the same bytes at every run.
 /// @param workspace  workspace_bytes(args) bytes, 256-byte aligned
 /// @return           nullptr, or why it failed
 const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream);
 
-/// Whether expert_mlp is faster than the dense layer where most experts are skipped: few rows, float32, or a
+/// Whether expert_mlp is faster than the dense layer where most experts are skipped: few rows (assumed: their
+/// present kernels have not been timed), float32, or a
 /// call that the kernels for sm_90a take. Those for all devices were slower than the dense layer in 16-bit
 /// types even with a tenth of the experts.
 /// @param args  y and the workspace may be missing

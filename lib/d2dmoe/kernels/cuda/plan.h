@@ -39,7 +39,7 @@ D2DMOE_HOST_DEVICE inline int column_chunk(int r, int c) {
   return r * (kColumns / kPerChunk<T>)+(c ^ (r & 7));
 }
 
-/// A run of at most kTilePairs pairs of one expert.
+/// A run of pairs of one expert, at most tile_pairs of make_lists.
 struct Tile {
   int32_t expert, first;  ///< first pair, counted from the expert's first
 };
@@ -47,10 +47,10 @@ struct Tile {
 /// Places of the working arrays of one call, in bytes from the workspace's start. A function of the shapes
 /// alone, so the host never waits to learn what was chosen.
 struct Plan {
-  int64_t band_rows = 0;   ///< rows whose outputs one block of `combine` owns; 32, 64, 128 or 256
+  int64_t band_rows = 0;   ///< rows whose outputs one block of `combine` owns; a multiple of 32, at most 256
   int64_t bands = 0;       ///< ceil(rows / band_rows)
   int64_t stride = 0;      ///< elements from one pair's activations to the next: S, up to whole chunks
-  int64_t most_tiles = 0;  ///< tiles when everything is chosen
+  int64_t most_tiles = 0;  ///< tiles of kTilePairs when everything is chosen; larger ones are fewer
   size_t before = 0;       ///< [bands + 1, experts] int32: pairs of the expert in the bands above; last: all.
                            ///< Has room for narrow bands
   size_t offsets = 0;      ///< [experts + 1] int32: first pair of the expert

@@ -15,7 +15,8 @@ constexpr int kOwnedApart = kOwned + 8;  // floats from row to row: rows r … r
 constexpr int kBoxColumns = kLine / 2;   // of weights that a block brings, and how many of a stage's lines
 constexpr int kWeightLines = kInner * (kOwned / kBoxColumns) / kCluster;
 constexpr int kHiddenLines = 16;  // of activations that come at a time
-constexpr int kMostExperts = 512;
+// Two lists of items must fit beside six stages and the sums of 128 rows, into 227 KiB.
+constexpr int kMostExperts = 440;
 constexpr int kWeightsStage = kInner * kOwned * 2, kHiddenStage = kGroupPairs * kLine;
 constexpr int kCombineStage = kWeightsStage + kHiddenStage;
 
@@ -32,6 +33,13 @@ constexpr int combine_shared(int64_t band_rows, int64_t experts) {
   return 1024 + combine_stages(band_rows) * kCombineStage + static_cast<int>(band_rows) * kOwnedApart * 4 +
          2 * static_cast<int>(experts) * static_cast<int>(sizeof(Item)) + 256;
 }
+
+constexpr int kMostShared = 227 * 1024;  // that a block of sm_90 gets
+static_assert(combine_shared(64, kMostExperts) <= kMostShared &&
+                  combine_shared(128, kMostExperts) <= kMostShared &&
+                  combine_shared(192, kMostExperts) <= kMostShared &&
+                  combine_shared(256, kMostExperts) <= kMostShared,
+              "every height of bands fits");
 
 /// Maps of w2t, [hidden, d_out], boxes of kBoxColumns columns by kWeightLines lines; and of the
 /// activations, [pairs, stride], boxes of kInner columns by kGroupPairs or by kHiddenLines lines.

@@ -249,6 +249,7 @@ __global__ void __cluster_dims__(kCluster) __launch_bounds__(kProjectBlock, 1)
     take_registers<224>();
     p.multiply_all(hidden, stride);
   }
+  __syncwarp();
   cluster_sync();  // nobody leaves while the other still sends to it
 }
 
