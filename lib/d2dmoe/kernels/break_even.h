@@ -24,13 +24,12 @@ double active_share(const torch::Tensor& x, const torch::Tensor& mask, const Mlp
 /// threads and power of two of rows; a few hundredths of a second, seconds for the widest layers) on made-up
 /// rows with these weights, and kept in the machine's table (break_even_table.h) unless other programs
 /// disturbed it. Thread-safe. It decides only which way the same function is computed. On other devices
-/// nothing is measured: 2 where expert_mlp has a kernel, else 0.
+/// nothing is measured: 2 where expert_mlp has a kernel (whether it pays is kernel_pays), else 0.
 /// @param rows  token rows of a call; from 1024 on, and where the dense layer takes more than 4e10 FLOPs, the
 ///              figure of fewer rows holds
-/// @param active  active_share of the layer, read for ReLU alone: what is up to 1/32, 1/16, 1/8, 1/4 or above
-/// has one
-///                figure each (the last of them measured at 1/2), for which the made-up rows' biases are
-///                moved
+/// @param active  active_share of the layer, read for ReLU alone: what is up to 1/32, 1/16, 1/8, 1/4 or
+///                above has one figure each (the last of them measured at 1/2), for which the made-up rows'
+///                biases are moved
 double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass = Pass::inference,
                         double active = 1);
 

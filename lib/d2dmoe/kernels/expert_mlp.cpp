@@ -52,7 +52,7 @@ ExpertMlpArgs make_args(const Operands& o, Activation activation) {
   args.x = data(o.x), args.w1 = data(o.w1), args.b1 = data(o.b1), args.wu = data(o.wu), args.bu = data(o.bu);
   args.w2t = data(o.w2t), args.b2 = data(o.b2);
   args.mask = reinterpret_cast<const uint8_t*>(o.mask.const_data_ptr<bool>());
-  args.y = o.y.data_ptr();
+  args.y = o.y.defined() ? o.y.data_ptr() : nullptr;
   args.rows = o.x.size(0), args.x_stride = o.x.stride(0), args.d_in = o.x.size(1);
   args.hidden = o.w1.size(0), args.d_out = o.w2t.size(1), args.experts = o.mask.size(1);
   args.activation = activation;
@@ -84,7 +84,8 @@ bool has_kernel(const torch::Tensor& x) {
 bool kernel_pays(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
   if (x.is_cpu()) return true;
   const c10::DeviceGuard guard(x.device());
-  return cuda::pays(make_args(make_operands(x, mask, w), w.activation));
+  const Operands as_they_are = {x, mask, w.w1, w.b1, w.wu, w.bu, w.w2t, w.b2, torch::Tensor()};
+  return cuda::pays(make_args(as_they_are, w.activation));
 }
 
 torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w) {
