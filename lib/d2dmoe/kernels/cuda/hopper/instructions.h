@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "d2dmoe/kernels/cuda/element.h"
+#include "d2dmoe/kernels/cuda/device.h"
 
 /// The instructions of sm_90a that the Hopper kernels use beyond those of device.h (PTX manual, "asynchronous
 /// warpgroup level matrix instructions", "mbarrier", "data movement"). A warpgroup is four warps, the first
@@ -14,9 +14,7 @@ namespace d2dmoe::kernels::cuda::hopper {
 
 #define D2DMOE_HOPPER __device__ __forceinline__
 
-D2DMOE_HOPPER uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
+using device::shared_address;
 
 // ---- clusters
 

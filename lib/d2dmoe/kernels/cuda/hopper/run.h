@@ -69,6 +69,7 @@ int clusters_at_once(void (*kernel)(Parameters...), int threads, int shared_byte
   return 1;
 }
 
+// A cluster's tile of pairs; with fewer rows these kernels have not been measured.
 constexpr int64_t kFewestRows = 256;
 
 template <class T>

@@ -5,8 +5,8 @@
 #include "d2dmoe/kernels/cuda/plan.h"
 
 /// What the two products on Hopper share. Blocks come in clusters that take the same weights: each brings its
-/// part of them and sends it to all. In a block, one warpgroup brings operands into a ring of
-/// stages, two multiply.
+/// part of them and sends it to all. In a block, one warpgroup (or one
+/// thread of it) brings operands into a ring of stages, two multiply.
 namespace d2dmoe::kernels::cuda::hopper {
 
 constexpr int kCluster = 2;
