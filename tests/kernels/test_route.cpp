@@ -1,6 +1,9 @@
 #include "d2dmoe/kernels/route.h"
 
+#include "d2dmoe/kernels/cpu/isa.h"
 #include "d2dmoe/kernels/cpu/micro.h"
+#include "d2dmoe/kernels/cpu/route.h"
+#include "kernels/emulated_amx.h"
 #include "kernels/mlp_cases.h"
 
 using namespace d2dmoe;
@@ -16,12 +19,27 @@ std::vector<torch::Tensor> random_router(const std::vector<int64_t>& widths) {
   return weights;
 }
 
-/// The layers one after the other, in float64.
+/// The layers one after the other, in float64; what stands between two of them is rounded to x's dtype.
 torch::Tensor expected_scores(const torch::Tensor& x, const std::vector<torch::Tensor>& weights) {
   torch::Tensor h = x.to(torch::kDouble);
-  for (size_t i = 0; i < weights.size(); ++i)
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (i > 0 && x.scalar_type() == torch::kBFloat16)
+      h = h.to(torch::kFloat).to(torch::kBFloat16).to(torch::kDouble);
     h = torch::linear(i == 0 ? h : torch::relu(h), weights[i].to(torch::kDouble));
+  }
   return h.abs();
+}
+
+/// Whole numbers, of which every sum is exact in float32, so that nothing depends on its order; bfloat16
+/// rounds sums above 256.
+torch::Tensor whole_numbers(at::IntArrayRef shape) {
+  return torch::randint(-9, 10, shape).to(torch::kFloat);
+}
+
+std::vector<torch::Tensor> whole_router(const std::vector<int64_t>& widths) {
+  std::vector<torch::Tensor> weights;
+  for (size_t i = 1; i < widths.size(); ++i) weights.push_back(whole_numbers({widths[i], widths[i - 1]}));
+  return weights;
 }
 
 /// At least half of the row's best.
@@ -37,7 +55,7 @@ struct HalfOfBest {
 constexpr double kTolerance = 2e-5;
 
 void check_route(const torch::Tensor& x, const std::vector<torch::Tensor>& weights, int64_t shared) {
-  const auto packed = pack_router(weights);
+  const auto packed = pack_router(weights, x.scalar_type());
   const int64_t routed = weights.back().size(0);
   const HalfOfBest rule{routed};
   const Routing got = route(x, packed, shared, rule);
@@ -45,7 +63,10 @@ void check_route(const torch::Tensor& x, const std::vector<torch::Tensor>& weigh
   REQUIRE(got.scores.sizes() == std::vector<int64_t>{x.size(0), shared + routed});
   REQUIRE(got.mask.sizes() == got.scores.sizes());
   const auto mine = got.scores.narrow(1, shared, routed).contiguous();
-  CHECK(test::difference(mine, want.to(torch::kFloat), kTolerance) == "");
+  if (x.scalar_type() == torch::kBFloat16)
+    CHECK(torch::equal(mine, want.to(torch::kFloat)));  // whole numbers
+  else
+    CHECK(test::difference(mine, want.to(torch::kFloat), kTolerance) == "");
   CHECK(got.usable);
   CHECK(got.pairs == got.mask.sum().item<int64_t>());
   const auto best = mine.numel() ? mine.amax(1, true) : mine;
@@ -82,45 +103,87 @@ TEST_CASE("route: any depth, shared experts before the routed ones") {
         check_route(torch::randn({rows, 40}), random_router(widths), shared);
 }
 
-TEST_CASE("route: bfloat16 rows, and rows that stand apart") {
+TEST_CASE("route: bfloat16 rows of every size, in every instruction set of this processor") {
   torch::manual_seed(22);
-  const auto weights = random_router({48, 32, 12});
-  const auto packed = pack_router(weights);
-  for (const int64_t rows : {2, 70}) {
-    const auto x = torch::randn({rows, 48});
-    const HalfOfBest rule{12};
-    const auto rounded = x.to(torch::kBFloat16);
-    CHECK(torch::equal(route(rounded, packed, 0, rule).scores,
-                       route(rounded.to(torch::kFloat), packed, 0, rule).scores));
-    const auto wide = torch::randn({rows * 2, 60});
-    const auto apart = wide.slice(0, 0, 2 * rows, 2).slice(1, 5, 53);
-    const auto columns = torch::randn({48, rows}).t();
-    for (const auto& view : {apart, columns})
-      for (const auto type : {torch::kFloat, torch::kBFloat16}) {
-        const auto typed =
-            type == torch::kFloat ? view : wide.to(type).slice(0, 0, 2 * rows, 2).slice(1, 5, 53);
-        CHECK(torch::equal(route(typed, packed, 0, rule).scores,
-                           route(typed.contiguous(), packed, 0, rule).scores));
+  for (const cpu::Isa isa : cpu::available_isas()) {
+    INFO(cpu::isa_name(isa));
+    const test::ScopedEnv chosen("D2DMOE_ISA", cpu::isa_name(isa).data());
+    for (const int64_t rows : {0, 1, 2, 5, 11, 12, 13, 24, 31, 95, 97, 230})
+      for (const std::vector<int64_t>& widths :
+           {std::vector<int64_t>{33, 40, 15}, {384, 128, 64}, {64, 33}, {1, 1, 1}, {1024, 31, 65, 33}}) {
+        INFO("rows " << rows << ", d " << widths[0] << ", experts " << widths.back());
+        check_route(whole_numbers({rows, widths[0]}).to(torch::kBFloat16), whole_router(widths), rows % 3);
       }
   }
+}
+
+TEST_CASE("route: bfloat16 rows in tiles, emulated") {
+  torch::manual_seed(29);
+  for (const int64_t rows : {1, 12, 13, 40, 230})
+    for (const std::vector<int64_t>& widths : {std::vector<int64_t>{33, 40, 15}, {384, 128, 64}}) {
+      const auto x = whole_numbers({rows, widths[0]}).to(torch::kBFloat16);
+      const auto weights = whole_router(widths);
+      const auto packed = pack_router(weights, torch::kBFloat16);
+      const auto scores = torch::full({rows, widths.back()}, -1.0f);
+      const auto mask = torch::zeros({rows, widths.back()}, torch::kBool);
+      std::vector<cpu::RouteLayer> layers;
+      for (const auto& layer : packed.layers)
+        layers.push_back({layer.panels.const_data_ptr(), layer.inputs, layer.outputs});
+      cpu::RouteArgs args;
+      args.x = x.const_data_ptr(), args.bfloat16 = true, args.rows = rows, args.x_stride = widths[0];
+      args.layers = layers.data(), args.depth = 2, args.experts = widths.back();
+      args.scores = scores.data_ptr<float>(), args.mask = mask.data_ptr<bool>();
+      const HalfOfBest rule{widths.back()};
+      CHECK(cpu::route_bf16(args, rule, test::kEmulatedAmx).usable);
+      CHECK(torch::equal(scores, expected_scores(x, weights).to(torch::kFloat)));
+    }
+}
+
+TEST_CASE("route: weights are rounded for bfloat16 rows") {
+  torch::manual_seed(27);
+  const auto weights = random_router({48, 32, 12});
+  std::vector<torch::Tensor> rounded;
+  for (const auto& w : weights) rounded.push_back(w.to(torch::kBFloat16).to(torch::kFloat));
+  const auto x = torch::randn({40, 48}).to(torch::kBFloat16);
+  const HalfOfBest rule{12};
+  CHECK(torch::equal(route(x, pack_router(weights, torch::kBFloat16), 0, rule).scores,
+                     route(x, pack_router(rounded, torch::kBFloat16), 0, rule).scores));
+}
+
+TEST_CASE("route: rows that stand apart") {
+  torch::manual_seed(28);
+  const auto weights = random_router({48, 32, 12});
+  const HalfOfBest rule{12};
+  for (const auto type : {torch::kFloat, torch::kBFloat16})
+    for (const int64_t rows : {2, 70}) {
+      const auto packed = pack_router(weights, type);
+      const auto wide = torch::randn({rows * 2, 60}).to(type);
+      const auto apart = wide.slice(0, 0, 2 * rows, 2).slice(1, 5, 53);
+      const auto columns = torch::randn({48, rows}).to(type).t();
+      for (const auto& view : {apart, columns})
+        CHECK(torch::equal(route(view, packed, 0, rule).scores,
+                           route(view.contiguous(), packed, 0, rule).scores));
+    }
 }
 
 TEST_CASE("route: a row's bytes depend neither on its neighbours nor on the number of threads") {
   torch::manual_seed(23);
   const int threads = torch::get_num_threads();
-  const auto packed =
-      pack_router(random_router({700, 144, 24}));  // wide enough for a second thread at one row
-  const auto x = torch::randn({203, 700});
+  const auto weights = random_router({1408, 416, 24});  // wide enough for a second thread at one row
   const HalfOfBest rule{24};
-  torch::set_num_threads(1);
-  const auto one = route(x, packed, 0, rule).scores;
-  for (const int count : {2, 3}) {
-    torch::set_num_threads(count);
-    CHECK(torch::equal(route(x, packed, 0, rule).scores, one));
-    for (const auto& [first, rows] :
-         {std::pair<int64_t, int64_t>{0, 1}, {57, 1}, {11, 6}, {90, 8}, {100, 30}})
-      CHECK(
-          torch::equal(route(x.narrow(0, first, rows), packed, 0, rule).scores, one.narrow(0, first, rows)));
+  for (const auto type : {torch::kFloat, torch::kBFloat16}) {
+    const auto packed = pack_router(weights, type);
+    const auto x = torch::randn({203, 1408}).to(type);
+    torch::set_num_threads(1);
+    const auto one = route(x, packed, 0, rule).scores;
+    for (const int count : {2, 3}) {
+      torch::set_num_threads(count);
+      CHECK(torch::equal(route(x, packed, 0, rule).scores, one));
+      for (const auto& [first, rows] :
+           {std::pair<int64_t, int64_t>{0, 1}, {57, 1}, {11, 6}, {90, 8}, {100, 30}})
+        CHECK(torch::equal(route(x.narrow(0, first, rows), packed, 0, rule).scores,
+                           one.narrow(0, first, rows)));
+    }
   }
   torch::set_num_threads(threads);
 }
@@ -139,15 +202,35 @@ TEST_CASE("route: every instruction set of this processor") {
 
 TEST_CASE("route: NaN and infinity are told, a hidden NaN is not lost in the ReLU") {
   torch::manual_seed(25);
-  const auto packed = pack_router(random_router({20, 16, 5}));
   const HalfOfBest rule{5};
-  for (const int64_t rows : {1, 40})
-    for (const float bad :
-         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-      auto x = torch::randn({rows, 20});
-      CHECK(route(x, packed, 0, rule).usable);
-      x[rows - 1][7] = bad;
-      CHECK_FALSE(route(x, packed, 0, rule).usable);
+  for (const auto type : {torch::kFloat, torch::kBFloat16}) {
+    const auto packed = pack_router(random_router({20, 16, 5}), type);
+    for (const int64_t rows : {1, 40})
+      for (const float bad :
+           {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+        auto x = torch::randn({rows, 20}).to(type);
+        CHECK(route(x, packed, 0, rule).usable);
+        x[rows - 1][7] = bad;
+        const Routing got = route(x, packed, 0, rule);
+        CHECK_FALSE(got.usable);
+        if (rows > 1)  // the other rows have theirs
+          CHECK(torch::isfinite(got.scores.narrow(0, 0, rows - 1)).all().item<bool>());
+      }
+  }
+}
+
+TEST_CASE("route: an infinity that the ReLU takes away is none") {
+  torch::manual_seed(26);
+  auto weights = random_router({20, 17, 5});  // not a whole panel
+  weights[0].select(1, 7).fill_(-1);
+  const HalfOfBest rule{5};
+  for (const auto type : {torch::kFloat, torch::kBFloat16})
+    for (const int64_t rows : {1, 40}) {
+      auto x = torch::randn({rows, 20}).to(type);
+      x.select(1, 7).fill_(std::numeric_limits<float>::infinity());
+      const Routing got = route(x, pack_router(weights, type), 0, rule);
+      CHECK(got.usable);
+      CHECK(torch::equal(got.scores, torch::zeros({rows, 5})));
     }
 }
 
@@ -160,9 +243,11 @@ TEST_CASE("route: what is refused") {
   };
   CHECK(test::contains(refused(torch::ones({3, 19})), "must be [rows, 20]"));
   CHECK(test::contains(refused(torch::ones({20})), "must be [rows, 20]"));
-  CHECK(test::contains(refused(torch::ones({3, 20}, torch::kDouble)), "must be float32 or bfloat16"));
+  CHECK(test::contains(refused(torch::ones({3, 20}, torch::kDouble)), "must be Float"));
+  CHECK(test::contains(refused(torch::ones({3, 20}, torch::kBFloat16)), "must be Float"));
   CHECK(test::contains(refused(torch::ones({3, 20}), -1), "'shared'"));
   CHECK(test::contains(test::message_of([&] { pack_router({}); }), "no layer"));
+  CHECK(test::contains(test::message_of([&] { pack_router(router, torch::kHalf); }), "'dtype'"));
   CHECK(test::contains(test::message_of([&] { pack_router({router[0], router[0]}); }), "must be 16"));
   CHECK(test::contains(test::message_of([&] { pack_router({router[0].to(torch::kHalf)}); }), "float32"));
 }

@@ -11,14 +11,17 @@ namespace d2dmoe::kernels {
 /// each. Called by several threads at once.
 using MarkRow = c10::function_ref<void(const float* scores, bool* mask)>;
 
-/// A router's weights in the order in which the CPU kernel reads them: sixteen outputs side by side for each
-/// input, filled up with zeros.
+/// A router's weights in the order in which the CPU kernel reads them, filled up with zeros.
 struct PackedRouter {
   struct Layer {
-    torch::Tensor panels;  ///< [ceil(outputs / 16), inputs + 1, 16] float32; the last place is empty
+    /// float32: sixteen outputs side by side for each input, [ceil(outputs / 16), inputs + 1, 16], where the
+    /// last place is empty. bfloat16: pairs of inputs of 32 outputs, [ceil(outputs / 32),
+    /// ceil(inputs / 32) * 16, 32, 2].
+    torch::Tensor panels;
     int64_t inputs = 0, outputs = 0;
   };
   std::vector<Layer> layers;
+  at::ScalarType dtype = at::kFloat;  ///< of the panels, and of the rows that they serve
 
   int64_t d_in() const { return layers.front().inputs; }
   int64_t experts() const { return layers.back().outputs; }
@@ -26,8 +29,9 @@ struct PackedRouter {
 
 /// @param weights  of each layer [outputs, inputs], float32 on the CPU; an output of one is an input of the
 ///                 next
-/// @throws Error   no layer, or weights that do not fit
-PackedRouter pack_router(const std::vector<torch::Tensor>& weights);
+/// @param dtype    of the rows to come: float32, or bfloat16, for which the weights are rounded
+/// @throws Error   no layer, weights that do not fit, or another dtype
+PackedRouter pack_router(const std::vector<torch::Tensor>& weights, at::ScalarType dtype = at::kFloat);
 
 /// What a router and a rule decide for the rows of a batch.
 struct Routing {
@@ -38,9 +42,10 @@ struct Routing {
 };
 
 /// Router and rule in one pass over the rows: |W_last relu(… W_0 x)|, then `mark` for each row while its
-/// scores are still near the core. The same function as the layers one after the other, to float32 rounding;
-/// a row's bytes depend neither on the other rows nor on the number of threads.
-/// @param x       [N, D] on the CPU, float32 or bfloat16; rows may stand apart
+/// scores are still near the core. For float32 rows the same function as the layers one after the other, to
+/// rounding; for bfloat16 rows the weights and what stands between two layers are rounded to bfloat16 too,
+/// sums and scores stay float32. A row's bytes depend neither on the other rows nor on the number of threads.
+/// @param x       [N, D] on the CPU, of the dtype that the router is packed for; rows may stand apart
 /// @param shared  experts before the routed ones: always chosen, with the row's largest score
 /// @return        over all shared + router.experts() experts
 /// @throws Error  x of another shape, dtype or device

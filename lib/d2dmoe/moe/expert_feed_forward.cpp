@@ -69,7 +69,7 @@ std::optional<kernels::Routing> ExpertFeedForward::route_fused(const torch::Tens
       x.is_cpu() && (x.scalar_type() == torch::kFloat32 || x.scalar_type() == torch::kBFloat16);
   // Under autocast the router's products may be lower precision: the caller's wish.
   if (!readable || selection.oracle() || at::autocast::is_autocast_enabled(at::kCPU)) return std::nullopt;
-  const auto packed = router_->packed();
+  const auto packed = router_->packed(x.scalar_type());
   if (packed == nullptr) return std::nullopt;
   const RowSelector selector(selection, routed(), mean_norm_);
   auto routing = kernels::route(x, *packed, shared_, selector);

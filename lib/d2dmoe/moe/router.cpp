@@ -39,13 +39,13 @@ torch::Tensor Router::forward(const torch::Tensor& x) const {
   return h.abs_().to(torch::kFloat32);  // autocast may have run the products in bfloat16
 }
 
-std::shared_ptr<const kernels::PackedRouter> Router::packed() const {
+std::shared_ptr<const kernels::PackedRouter> Router::packed(at::ScalarType dtype) const {
   for (const auto& weight : weights_)
     if (!weight.is_cpu() || weight.scalar_type() != torch::kFloat32) return nullptr;
   // A tensor made in inference mode has no version, and cannot be changed outside of it.
   const auto version = [](const torch::Tensor& w) { return w.is_inference() ? -1 : int64_t{w._version()}; };
   const std::scoped_lock lock(packing_);
-  bool fresh = packed_ != nullptr;
+  bool fresh = packed_ != nullptr && packed_->dtype == dtype;
   for (size_t i = 0; fresh && i < weights_.size(); ++i)
     fresh = packed_from_[i].const_data_ptr() == weights_[i].const_data_ptr() &&
             packed_versions_[i] == version(weights_[i]);
@@ -55,7 +55,7 @@ std::shared_ptr<const kernels::PackedRouter> Router::packed() const {
     packed_from_.push_back(weight.detach());
     packed_versions_.push_back(version(weight));
   }
-  packed_ = std::make_shared<const kernels::PackedRouter>(kernels::pack_router(weights_));
+  packed_ = std::make_shared<const kernels::PackedRouter>(kernels::pack_router(weights_, dtype));
   return packed_;
 }
 

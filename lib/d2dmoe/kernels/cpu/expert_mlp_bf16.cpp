@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "d2dmoe/kernels/cpu/bf16_operands.h"
 #include "d2dmoe/kernels/cpu/isa.h"
 #include "d2dmoe/kernels/row_lists.h"
 
@@ -26,50 +27,6 @@ constexpr int64_t kUnitSums = int64_t{128} << 10;
 // Work that is worth another thread: waking one costs several microseconds, in which a core does about as
 // many operations, or reads as many bytes.
 constexpr double kFlopsPerThread = 1e6, kBytesPerThread = 1e5;
-
-int64_t round_up(int64_t n, int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-
-// Memory that a thread keeps between calls, aligned to cache lines and not cleared.
-template <class T>
-class Buffer {
- public:
-  T* of(int64_t count) {
-    const auto bytes = static_cast<size_t>(count) * sizeof(T) + kLine;
-    if (memory_.size() < bytes) memory_.resize(bytes);
-    const auto address = reinterpret_cast<uintptr_t>(memory_.data());
-    return reinterpret_cast<T*>((address + kLine - 1) / kLine * kLine);
-  }
-
- private:
-  static constexpr size_t kLine = 64;
-  std::vector<unsigned char> memory_;
-};
-
-// A row of a packed left operand: padded, and not a multiple of 4 KiB apart from the next one, because rows
-// that are would meet in one set of the first-level cache.
-int64_t operand_stride(int64_t depth) {
-  const int64_t padded = round_up(depth, kDepthMultiple);
-  return padded % 1024 == 0 ? padded + kDepthMultiple : padded;
-}
-
-// The registers that multiply() needs, for one unit of work.
-class Entered {
- public:
-  explicit Entered(const Bf16Micro& micro) : micro_(micro) {
-    if (micro_.enter) micro_.enter(registers_);
-  }
-  ~Entered() {
-    if (micro_.leave) micro_.leave(registers_);
-  }
-  Entered(const Entered&) = delete;
-  Entered& operator=(const Entered&) = delete;
-
- private:
-  const Bf16Micro& micro_;
-  Bf16Micro::Registers registers_;
-};
 
 // Neurons of one expert for some of the rows that chose it.
 struct Unit {
@@ -147,12 +104,8 @@ class Block {
 
   // The rows of a unit, one after the other, padded with zeros.
   void gather(const Unit& unit, uint16_t* to, int64_t stride) const {
-    const auto bytes = static_cast<size_t>(a_.d_in) * sizeof(uint16_t);
-    const auto padding = static_cast<size_t>(round_up(a_.d_in, kDepthMultiple) - a_.d_in) * sizeof(uint16_t);
-    for (int64_t r = 0; r < unit.count; ++r) {
-      std::memcpy(to + r * stride, x_row(unit.first + r), bytes);
-      std::memset(to + r * stride + a_.d_in, 0, padding);
-    }
+    for (int64_t r = 0; r < unit.count; ++r)
+      copy_operand_row(x_row(unit.first + r), a_.d_in, to + r * stride);
   }
 
   // z[r * 32 + i] = x_r . w_i + b_i for `columns` neurons from `neuron` on.

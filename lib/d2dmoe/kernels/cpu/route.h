@@ -4,14 +4,16 @@
 
 #include <cstdint>
 
+#include "d2dmoe/kernels/cpu/expert_mlp_bf16_micro.h"
+
 namespace d2dmoe::kernels::cpu {
 
-/// Outputs that stand side by side in packed router weights.
+/// Outputs that stand side by side in a router's packed float32 weights.
 constexpr int64_t kRoutePanel = 16;
 
 /// One linear layer of a router.
 struct RouteLayer {
-  const float* panels;  ///< [ceil(outputs / 16), inputs + 1, 16], outputs beyond the last are zero
+  const void* panels;  ///< as PackedRouter::Layer, of x's dtype
   int64_t inputs, outputs;
 };
 
@@ -32,6 +34,16 @@ struct RouteCount {
   bool usable;    ///< every score is finite
 };
 
-RouteCount route(const RouteArgs& args, c10::function_ref<void(const float* scores, bool* mask)> mark);
+using MarkScores = c10::function_ref<void(const float* scores, bool* mask)>;
+
+/// Either by the dtype of x.
+RouteCount route(const RouteArgs& args, MarkScores mark);
+RouteCount route_float32(const RouteArgs& args, MarkScores mark);
+RouteCount route_bf16(const RouteArgs& args, MarkScores mark, const Bf16Micro& micro);
+
+/// The end of a row: its scores are written and the rule is applied.
+/// @param values  [routed experts]
+/// @return  chosen experts; -1: a score is not finite, and the mask holds nothing
+int64_t finish_routed_row(const RouteArgs& args, int64_t row, const float* values, MarkScores mark);
 
 }  // namespace d2dmoe::kernels::cpu
