@@ -12,11 +12,12 @@ namespace {
 
 const bench::LayerShape kShape{"own", 64, 24, 3};
 
-bench::SyntheticLayer layer_of(MaskKind masks, uint64_t seed = 1, const bench::LayerShape& shape = kShape) {
+bench::SyntheticLayer layer_of(MaskKind masks, uint64_t seed = 1, torch::ScalarType dtype = torch::kFloat32) {
   bench::SyntheticOptions options;
   options.masks = masks;
+  options.dtype = dtype;
   options.seed = seed;
-  return bench::SyntheticLayer(shape, options);
+  return bench::SyntheticLayer(kShape, options);
 }
 
 torch::Tensor mask_of(bench::SyntheticLayer& layer, int64_t rows, double share) {
@@ -40,18 +41,18 @@ double mean_overlap(const torch::Tensor& mask) {
 }  // namespace
 
 TEST_CASE("synthetic layer: any share is met to a pair, whatever the masks") {
-  for (const auto masks : {MaskKind::independent, MaskKind::clustered, MaskKind::hot}) {
-    INFO(bench::mask_kind_name(masks));
-    auto layer = layer_of(masks);
-    for (const int64_t rows : {1, 7, 200}) {
-      for (const double share : {0.0, 0.02, 0.25, 0.7, 1.0}) {
-        INFO(rows << " rows, share " << share);
-        const auto mask = mask_of(layer, rows, share);
-        REQUIRE(mask.sizes() == torch::IntArrayRef({rows, 24}));
-        CHECK(mask.sum().item<int64_t>() == std::llround(share * static_cast<double>(rows * 24)));
-      }
+  for (const auto masks : {MaskKind::independent, MaskKind::clustered, MaskKind::hot})
+    for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+      INFO(bench::mask_kind_name(masks) << ", " << c10::toString(dtype));
+      auto layer = layer_of(masks, 1, dtype);
+      for (const int64_t rows : {1, 7, 200})
+        for (const double share : {0.0, 0.02, 0.25, 0.7, 1.0}) {
+          INFO(rows << " rows, share " << share);
+          const auto mask = mask_of(layer, rows, share);
+          REQUIRE(mask.sizes() == torch::IntArrayRef({rows, 24}));
+          CHECK(mask.sum().item<int64_t>() == std::llround(share * static_cast<double>(rows * 24)));
+        }
     }
-  }
 }
 
 TEST_CASE("synthetic layer: independent rows favour no expert and share no choice") {

@@ -78,6 +78,41 @@ void check_route(const torch::Tensor& x, const std::vector<torch::Tensor>& weigh
   }
 }
 
+/// kernels::route by the AMX kernel on emulated tiles, without shared experts.
+Routing route_in_tiles(const torch::Tensor& x, const PackedRouter& packed, MarkRow mark) {
+  std::vector<cpu::RouteLayer> layers;
+  for (const auto& layer : packed.layers)
+    layers.push_back({layer.panels.const_data_ptr(), layer.inputs, layer.outputs});
+  Routing out{torch::empty({x.size(0), packed.experts()}),
+              torch::empty({x.size(0), packed.experts()}, torch::kBool)};
+  cpu::RouteArgs args;
+  args.x = x.const_data_ptr(), args.bfloat16 = true, args.rows = x.size(0), args.x_stride = x.stride(0);
+  args.layers = layers.data(), args.depth = static_cast<int64_t>(layers.size()),
+  args.experts = packed.experts();
+  args.scores = out.scores.data_ptr<float>(), args.mask = out.mask.data_ptr<bool>();
+  const cpu::RouteCount count = cpu::route_bf16(args, mark, test::kEmulatedAmx);
+  out.pairs = count.pairs, out.usable = count.usable;
+  return out;
+}
+
+using Run = Routing (*)(const torch::Tensor&, const PackedRouter&, MarkRow);
+Routing run_route(const torch::Tensor& x, const PackedRouter& packed, MarkRow mark) {
+  return route(x, packed, 0, mark);
+}
+
+/// Calls f(dtype, run) for both dtypes in every instruction set of this processor, and for emulated tiles.
+template <class F>
+void for_each_kernel(const F& f) {
+  for (const cpu::Isa isa : cpu::available_isas()) {
+    INFO(cpu::isa_name(isa));
+    const test::ScopedEnv chosen("D2DMOE_ISA", cpu::isa_name(isa).data());
+    f(torch::kFloat, run_route);
+    f(torch::kBFloat16, run_route);
+  }
+  INFO("emulated tiles");
+  f(torch::kBFloat16, route_in_tiles);
+}
+
 }  // namespace
 
 TEST_CASE("route: scores and marks of every size around tiles, panels and vectors") {
@@ -123,19 +158,10 @@ TEST_CASE("route: bfloat16 rows in tiles, emulated") {
     for (const std::vector<int64_t>& widths : {std::vector<int64_t>{33, 40, 15}, {384, 128, 64}}) {
       const auto x = whole_numbers({rows, widths[0]}).to(torch::kBFloat16);
       const auto weights = whole_router(widths);
-      const auto packed = pack_router(weights, torch::kBFloat16);
-      const auto scores = torch::full({rows, widths.back()}, -1.0f);
-      const auto mask = torch::zeros({rows, widths.back()}, torch::kBool);
-      std::vector<cpu::RouteLayer> layers;
-      for (const auto& layer : packed.layers)
-        layers.push_back({layer.panels.const_data_ptr(), layer.inputs, layer.outputs});
-      cpu::RouteArgs args;
-      args.x = x.const_data_ptr(), args.bfloat16 = true, args.rows = rows, args.x_stride = widths[0];
-      args.layers = layers.data(), args.depth = 2, args.experts = widths.back();
-      args.scores = scores.data_ptr<float>(), args.mask = mask.data_ptr<bool>();
-      const HalfOfBest rule{widths.back()};
-      CHECK(cpu::route_bf16(args, rule, test::kEmulatedAmx).usable);
-      CHECK(torch::equal(scores, expected_scores(x, weights).to(torch::kFloat)));
+      const Routing got =
+          route_in_tiles(x, pack_router(weights, torch::kBFloat16), HalfOfBest{widths.back()});
+      CHECK(got.usable);
+      CHECK(torch::equal(got.scores, expected_scores(x, weights).to(torch::kFloat)));
     }
 }
 
@@ -152,18 +178,21 @@ TEST_CASE("route: weights are rounded for bfloat16 rows") {
 
 TEST_CASE("route: rows that stand apart") {
   torch::manual_seed(28);
-  const auto weights = random_router({48, 32, 12});
-  const HalfOfBest rule{12};
-  for (const auto type : {torch::kFloat, torch::kBFloat16})
-    for (const int64_t rows : {2, 70}) {
+  for (const int64_t inputs : {48, 64}) {  // bfloat16 rows of 64 are read where they lie
+    const auto weights = random_router({inputs, 32, 12});
+    const HalfOfBest rule{12};
+    for_each_kernel([&](torch::ScalarType type, Run run) {
       const auto packed = pack_router(weights, type);
-      const auto wide = torch::randn({rows * 2, 60}).to(type);
-      const auto apart = wide.slice(0, 0, 2 * rows, 2).slice(1, 5, 53);
-      const auto columns = torch::randn({48, rows}).to(type).t();
-      for (const auto& view : {apart, columns})
-        CHECK(torch::equal(route(view, packed, 0, rule).scores,
-                           route(view.contiguous(), packed, 0, rule).scores));
-    }
+      for (const int64_t rows : {2, 70, 230}) {
+        const auto wide = torch::randn({rows * 2, inputs + 12}).to(type);
+        const auto apart = wide.slice(0, 0, 2 * rows, 2).slice(1, 5, 5 + inputs);
+        CHECK(torch::equal(run(apart, packed, rule).scores, run(apart.contiguous(), packed, rule).scores));
+      }
+      const auto columns = torch::randn({inputs, 70}).to(type).t();
+      CHECK(torch::equal(route(columns, packed, 0, rule).scores,
+                         route(columns.contiguous(), packed, 0, rule).scores));
+    });
+  }
 }
 
 TEST_CASE("route: a row's bytes depend neither on its neighbours nor on the number of threads") {
@@ -171,20 +200,19 @@ TEST_CASE("route: a row's bytes depend neither on its neighbours nor on the numb
   const int threads = torch::get_num_threads();
   const auto weights = random_router({1408, 416, 24});  // wide enough for a second thread at one row
   const HalfOfBest rule{24};
-  for (const auto type : {torch::kFloat, torch::kBFloat16}) {
+  const auto rows = torch::randn({203, 1408});
+  for_each_kernel([&](torch::ScalarType type, Run run) {
     const auto packed = pack_router(weights, type);
-    const auto x = torch::randn({203, 1408}).to(type);
+    const auto x = rows.to(type);
     torch::set_num_threads(1);
-    const auto one = route(x, packed, 0, rule).scores;
+    const auto one = run(x, packed, rule).scores;
     for (const int count : {2, 3}) {
       torch::set_num_threads(count);
-      CHECK(torch::equal(route(x, packed, 0, rule).scores, one));
-      for (const auto& [first, rows] :
-           {std::pair<int64_t, int64_t>{0, 1}, {57, 1}, {11, 6}, {90, 8}, {100, 30}})
-        CHECK(torch::equal(route(x.narrow(0, first, rows), packed, 0, rule).scores,
-                           one.narrow(0, first, rows)));
+      CHECK(torch::equal(run(x, packed, rule).scores, one));
+      for (const auto& [first, n] : {std::pair<int64_t, int64_t>{0, 1}, {57, 1}, {11, 6}, {90, 8}, {100, 30}})
+        CHECK(torch::equal(run(x.narrow(0, first, n), packed, rule).scores, one.narrow(0, first, n)));
     }
-  }
+  });
   torch::set_num_threads(threads);
 }
 
@@ -202,21 +230,22 @@ TEST_CASE("route: every instruction set of this processor") {
 
 TEST_CASE("route: NaN and infinity are told, a hidden NaN is not lost in the ReLU") {
   torch::manual_seed(25);
+  const auto weights = random_router({20, 16, 5});
   const HalfOfBest rule{5};
-  for (const auto type : {torch::kFloat, torch::kBFloat16}) {
-    const auto packed = pack_router(random_router({20, 16, 5}), type);
+  for_each_kernel([&](torch::ScalarType type, Run run) {
+    const auto packed = pack_router(weights, type);
     for (const int64_t rows : {1, 40})
       for (const float bad :
            {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
         auto x = torch::randn({rows, 20}).to(type);
-        CHECK(route(x, packed, 0, rule).usable);
+        CHECK(run(x, packed, rule).usable);
         x[rows - 1][7] = bad;
-        const Routing got = route(x, packed, 0, rule);
+        const Routing got = run(x, packed, rule);
         CHECK_FALSE(got.usable);
         if (rows > 1)  // the other rows have theirs
           CHECK(torch::isfinite(got.scores.narrow(0, 0, rows - 1)).all().item<bool>());
       }
-  }
+  });
 }
 
 TEST_CASE("route: an infinity that the ReLU takes away is none") {
@@ -224,30 +253,39 @@ TEST_CASE("route: an infinity that the ReLU takes away is none") {
   auto weights = random_router({20, 17, 5});  // not a whole panel
   weights[0].select(1, 7).fill_(-1);
   const HalfOfBest rule{5};
-  for (const auto type : {torch::kFloat, torch::kBFloat16})
+  for_each_kernel([&](torch::ScalarType type, Run run) {
     for (const int64_t rows : {1, 40}) {
       auto x = torch::randn({rows, 20}).to(type);
       x.select(1, 7).fill_(std::numeric_limits<float>::infinity());
-      const Routing got = route(x, pack_router(weights, type), 0, rule);
+      const Routing got = run(x, pack_router(weights, type), rule);
       CHECK(got.usable);
       CHECK(torch::equal(got.scores, torch::zeros({rows, 5})));
     }
+  });
 }
 
 TEST_CASE("route: what is refused") {
   const auto router = random_router({20, 16, 5});
-  const auto packed = pack_router(router);
+  const auto packed = pack_router(router, torch::kFloat);
   const HalfOfBest rule{5};
   const auto refused = [&](const torch::Tensor& x, int64_t shared = 0) {
     return test::message_of([&] { route(x, packed, shared, rule); });
   };
   CHECK(test::contains(refused(torch::ones({3, 19})), "must be [rows, 20]"));
   CHECK(test::contains(refused(torch::ones({20})), "must be [rows, 20]"));
-  CHECK(test::contains(refused(torch::ones({3, 20}, torch::kDouble)), "must be Float"));
-  CHECK(test::contains(refused(torch::ones({3, 20}, torch::kBFloat16)), "must be Float"));
+  CHECK(test::contains(refused(torch::ones({3, 20}, torch::kDouble)), "must be float32"));
+  CHECK(test::contains(refused(torch::ones({3, 20}, torch::kBFloat16)), "must be float32"));
+  CHECK(test::contains(test::message_of([&] {
+                         route(torch::ones({3, 20}), pack_router(router, torch::kBFloat16), 0, rule);
+                       }),
+                       "must be bfloat16"));
   CHECK(test::contains(refused(torch::ones({3, 20}), -1), "'shared'"));
-  CHECK(test::contains(test::message_of([&] { pack_router({}); }), "no layer"));
+  CHECK(test::contains(test::message_of([&] { pack_router({}, torch::kFloat); }), "no layer"));
   CHECK(test::contains(test::message_of([&] { pack_router(router, torch::kHalf); }), "'dtype'"));
-  CHECK(test::contains(test::message_of([&] { pack_router({router[0], router[0]}); }), "must be 16"));
-  CHECK(test::contains(test::message_of([&] { pack_router({router[0].to(torch::kHalf)}); }), "float32"));
+  CHECK(test::contains(test::message_of([&] {
+                         pack_router({router[0], router[0]}, torch::kFloat);
+                       }),
+                       "must be 16"));
+  CHECK(test::contains(test::message_of([&] { pack_router({router[0].to(torch::kHalf)}, torch::kFloat); }),
+                       "float32"));
 }

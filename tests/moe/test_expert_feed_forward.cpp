@@ -169,14 +169,32 @@ TEST_CASE("expert feed forward: the fused router follows its weights") {
     return recorder.scores;
   };
   CHECK(difference(scores_now(), layer->router()->forward(x), 1e-6) == "");
-  const auto packed = layer->router()->packed();
-  CHECK(layer->router()->packed() == packed);  // kept while nothing changes
+  const auto packed = layer->router()->packed(torch::kFloat32);
+  CHECK(layer->router()->packed(torch::kFloat32) == packed);  // kept while nothing changes
   layer->router()->weights()[0].mul_(2);
   CHECK(difference(scores_now(), layer->router()->forward(x), 1e-6) == "");
   layer->router()->parameters()[1].set_data(torch::randn({8, 8}));
   CHECK(difference(scores_now(), layer->router()->forward(x), 1e-6) == "");
   layer->router()->to(torch::kFloat64);
-  CHECK(layer->router()->packed() == nullptr);
+  CHECK(layer->router()->packed(torch::kFloat32) == nullptr);
+}
+
+TEST_CASE("expert feed forward: one router serves rows of either dtype, each with its own weights") {
+  const torch::NoGradGuard no_grad;
+  auto layer = layer_of(random_weights(10, 48, false), 8, 0);
+  const moe::Selection rule{"top_k", 2, 0};
+  const auto mark = [](const float*, bool* mask) { std::fill_n(mask, 8, true); };
+  for (int turn = 0; turn < 2; ++turn) {
+    for (const auto dtype : {torch::kFloat32, torch::kBFloat16, torch::kFloat32}) {
+      const auto x = torch::randn({6, 10}).to(dtype);
+      const auto packed = layer->router()->packed(dtype);
+      CHECK(packed->dtype == dtype);
+      CHECK(layer->router()->packed(dtype) == packed);
+      const auto fresh = kernels::pack_router(layer->router()->weights(), dtype);
+      CHECK(torch::equal(layer->route(x, rule).scores, kernels::route(x, fresh, 0, mark).scores));
+    }
+    layer->router()->weights()[1].mul_(3);
+  }
 }
 
 TEST_CASE("expert feed forward: a router that has diverged is told, with the fused kernel too") {

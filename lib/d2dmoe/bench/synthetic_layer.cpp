@@ -112,9 +112,10 @@ torch::Tensor SyntheticLayer::rows(int64_t count) {
 
 moe::Selection SyntheticLayer::selection(const torch::Tensor& rows, double share) const {
   const torch::NoGradGuard no_grad;
-  const auto scores = std::get<0>(layer_->router()->forward(rows).flatten().cpu().sort(0, true));
+  const moe::Selection everything{"dynamic_k", 0, 0};
+  const auto scores = std::get<0>(layer_->route(rows, everything).scores.flatten().cpu().sort(0, true));
   const auto pairs = static_cast<int64_t>(std::llround(share * static_cast<double>(scores.numel())));
-  moe::Selection selection{"dynamic_k", 0, 0};
+  moe::Selection selection = everything;
   if (pairs == 0) {
     selection.floor = 2 * scores[0].item<double>() + 1;
   } else if (pairs < scores.numel()) {

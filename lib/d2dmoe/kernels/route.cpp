@@ -2,8 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
-#include "d2dmoe/kernels/cpu/expert_mlp_bf16_micro.h"
+#include "d2dmoe/kernels/cpu/bf16_operands.h"
 #include "d2dmoe/kernels/cpu/route.h"
 
 namespace d2dmoe::kernels {
@@ -23,7 +24,8 @@ PackedRouter::Layer pack_float32(const torch::Tensor& weight) {
 PackedRouter::Layer pack_bfloat16(const torch::Tensor& weight) {
   constexpr int64_t kLanes = cpu::kPanelLanes, kDepths = cpu::kDepthMultiple;
   const int64_t outputs = weight.size(0), inputs = weight.size(1);
-  const int64_t panels = (outputs + kLanes - 1) / kLanes, depths = (inputs + kDepths - 1) / kDepths * kDepths;
+  const int64_t panels = (outputs + kLanes - 1) / kLanes;
+  const int64_t depths = cpu::bf16::round_up(inputs, kDepths);
   torch::Tensor padded = at::zeros({panels * kLanes, depths}, weight.options().dtype(at::kBFloat16));
   padded.narrow(0, 0, outputs).narrow(1, 0, inputs).copy_(weight);
   return {padded.view({panels, kLanes, depths / 2, 2}).transpose(1, 2).contiguous(), inputs, outputs};
@@ -33,7 +35,7 @@ PackedRouter::Layer pack_bfloat16(const torch::Tensor& weight) {
 
 PackedRouter pack_router(const std::vector<torch::Tensor>& weights, at::ScalarType dtype) {
   D2D_CHECK(dtype == at::kFloat || dtype == at::kBFloat16,
-            "[route] 'dtype': got {}, must be float32 or bfloat16", c10::toString(dtype));
+            "[route] 'dtype': got {}, must be float32 or bfloat16", dtype_name(dtype));
   D2D_CHECK(!weights.empty(), "[route] 'weights': got no layer, must be at least 1");
   const at::NoGradGuard no_grad;
   PackedRouter router;
@@ -57,7 +59,7 @@ Routing route(const torch::Tensor& x, const PackedRouter& router, int64_t shared
             "[route] 'x': got {}, must be [rows, {}] on the CPU",
             x.defined() ? format("shape {}", x.sizes().vec()) : "nothing", router.d_in());
   D2D_CHECK(x.scalar_type() == router.dtype, "[route] 'x': got {}, must be {} like the packed router",
-            c10::toString(x.scalar_type()), c10::toString(router.dtype));
+            dtype_name(x.scalar_type()), dtype_name(router.dtype));
   D2D_CHECK(shared >= 0, "[route] 'shared': got {}, must be >= 0", shared);
   const torch::Tensor rows = x.stride(1) == 1 || x.size(1) <= 1 ? x : x.contiguous();
   const int64_t experts = shared + router.experts();

@@ -31,7 +31,7 @@ struct PackedRouter {
 ///                 next
 /// @param dtype    of the rows to come: float32, or bfloat16, for which the weights are rounded
 /// @throws Error   no layer, weights that do not fit, or another dtype
-PackedRouter pack_router(const std::vector<torch::Tensor>& weights, at::ScalarType dtype = at::kFloat);
+PackedRouter pack_router(const std::vector<torch::Tensor>& weights, at::ScalarType dtype);
 
 /// What a router and a rule decide for the rows of a batch.
 struct Routing {

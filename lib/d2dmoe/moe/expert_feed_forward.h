@@ -53,7 +53,8 @@ class ExpertFeedForward : public nn::FeedForward {
   void set_mean_norm(double mean_norm) { mean_norm_ = mean_norm; }
   const Origin& origin() const { return origin_; }
   void set_origin(Origin origin) { origin_ = std::move(origin); }
-  /// What `selection` decides for these rows, the first part of forward.
+  /// What `selection` decides for these rows, the first part of forward. bfloat16 rows on the CPU go through
+  /// a router rounded to bfloat16 (kernels::route), except where `watched` asks for a gradient.
   /// @param x        [N, D]
   /// @param hidden   [N, F], read by oracle rules alone; undefined: these compute it
   /// @param watched  somebody may ask for the scores' gradient

@@ -34,7 +34,7 @@ class Router : public torch::nn::Module {
   /// The weights as kernels::route reads them for rows of a dtype (float32, bfloat16), kept until they or the
   /// dtype change; nullptr where it cannot read them (not float32, not on the CPU). May be called by several
   /// threads at once.
-  std::shared_ptr<const kernels::PackedRouter> packed(at::ScalarType dtype = torch::kFloat32) const;
+  std::shared_ptr<const kernels::PackedRouter> packed(at::ScalarType dtype) const;
 
  private:
   int64_t d_in_, width_, depth_, experts_;

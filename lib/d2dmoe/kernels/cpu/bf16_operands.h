@@ -8,6 +8,7 @@
 
 namespace d2dmoe::kernels::cpu::bf16 {
 
+/// The least multiple that is at least n.
 inline int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
@@ -16,6 +17,7 @@ inline int64_t round_up(int64_t n, int64_t multiple) {
 template <class T>
 class Buffer {
  public:
+  /// Room for `count` elements; earlier pointers of this buffer are no longer valid.
   T* of(int64_t count) {
     const auto bytes = static_cast<size_t>(count) * sizeof(T) + kLine;
     if (memory_.size() < bytes) memory_.resize(bytes);
@@ -28,11 +30,16 @@ class Buffer {
   std::vector<unsigned char> memory_;
 };
 
-/// Elements from one row of Bf16Micro::multiply's left operand to the next: padded, and not a multiple of
-/// 4 KiB, because rows that far apart would meet in one set of the first-level cache.
+/// Whether rows that many elements apart share one or two sets of a first-level cache, whose sets repeat
+/// every 4 KiB: the rows of a tile would drive each other out.
+inline bool rows_meet_in_cache(int64_t stride) {
+  return stride * static_cast<int64_t>(sizeof(uint16_t)) % 2048 == 0;
+}
+
+/// Elements from one row of Bf16Micro::multiply's left operand to the next.
 inline int64_t operand_stride(int64_t depth) {
   const int64_t padded = round_up(depth, kDepthMultiple);
-  return padded % 1024 == 0 ? padded + kDepthMultiple : padded;
+  return rows_meet_in_cache(padded) ? padded + kDepthMultiple : padded;
 }
 
 /// A row of `depth` elements as a row of that operand: zeros after it.

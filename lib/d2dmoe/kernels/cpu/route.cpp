@@ -9,7 +9,7 @@
 
 namespace d2dmoe::kernels::cpu {
 
-int64_t finish_routed_row(const RouteArgs& a, int64_t row, const float* values, MarkScores mark) {
+int64_t finish_routed_row(const RouteArgs& a, int64_t row, const float* values, MarkRow mark) {
   const int64_t routed = a.experts - a.shared;
   float* scores = a.scores + row * a.experts;
   bool* mask = a.mask + row * a.experts;
@@ -26,7 +26,7 @@ int64_t finish_routed_row(const RouteArgs& a, int64_t row, const float* values, 
   return count_pairs(reinterpret_cast<const uint8_t*>(mask), a.experts);
 }
 
-RouteCount route(const RouteArgs& a, MarkScores mark) {
+RouteCount route(const RouteArgs& a, MarkRow mark) {
   if (a.rows == 0) return {0, true};
   return a.bfloat16 ? route_bf16(a, mark, bf16_micro(isa())) : route_float32(a, mark);
 }

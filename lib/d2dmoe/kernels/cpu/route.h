@@ -1,10 +1,9 @@
 #pragma once
 
-#include <c10/util/FunctionRef.h>
-
 #include <cstdint>
 
 #include "d2dmoe/kernels/cpu/expert_mlp_bf16_micro.h"
+#include "d2dmoe/kernels/route.h"
 
 namespace d2dmoe::kernels::cpu {
 
@@ -34,16 +33,16 @@ struct RouteCount {
   bool usable;    ///< every score is finite
 };
 
-using MarkScores = c10::function_ref<void(const float* scores, bool* mask)>;
-
-/// Either by the dtype of x.
-RouteCount route(const RouteArgs& args, MarkScores mark);
-RouteCount route_float32(const RouteArgs& args, MarkScores mark);
-RouteCount route_bf16(const RouteArgs& args, MarkScores mark, const Bf16Micro& micro);
+/// By the dtype of x, in the instruction set of isa().
+RouteCount route(const RouteArgs& args, MarkRow mark);
+/// At least one row, of float32.
+RouteCount route_float32(const RouteArgs& args, MarkRow mark);
+/// At least one row, of bfloat16.
+RouteCount route_bf16(const RouteArgs& args, MarkRow mark, const Bf16Micro& micro);
 
 /// The end of a row: its scores are written and the rule is applied.
 /// @param values  [routed experts]
 /// @return  chosen experts; -1: a score is not finite, and the mask holds nothing
-int64_t finish_routed_row(const RouteArgs& args, int64_t row, const float* values, MarkScores mark);
+int64_t finish_routed_row(const RouteArgs& args, int64_t row, const float* values, MarkRow mark);
 
 }  // namespace d2dmoe::kernels::cpu

@@ -11,12 +11,13 @@ namespace d2dmoe::kernels::cpu {
 namespace bf16::routing {
 namespace {
 
-// Rows that a thread takes through all layers at once: whole tiles of every instruction set (12, 16 and 6
+// Rows that a thread takes through all layers at once: whole tiles of every instruction set (12, 32 and 4
 // rows), whose inputs stay in the second-level cache.
 constexpr int64_t kBlockRows = 96;
 // Threads own whole tiles of this many rows.
 constexpr int64_t kTileRows = 12;
-// Work worth another thread, as in route_float32.cpp; two cores do twice as many of these operations.
+// Work worth another thread, as in route_float32.cpp; a core with AVX512_BF16 does twice as many of these
+// operations in the same time.
 constexpr double kFlopsPerThread = 8e5;
 constexpr double kBytesPerThread = 512 << 10;
 
@@ -34,11 +35,12 @@ struct Operand {
   int64_t stride;
 };
 
-// The rows where they lie, if they are padded and something may be read after them; else a copy.
+// The rows where they lie, if their length and distance allow it and something may be read after them; else a
+// copy.
 Operand first_operand(const RouteArgs& a, int64_t first, int64_t count, Buffer<uint16_t>& copy) {
   const int64_t inputs = a.layers[0].inputs, stride = operand_stride(inputs);
   const uint16_t* x = static_cast<const uint16_t*>(a.x) + first * a.x_stride;
-  const bool whole = inputs % kDepthMultiple == 0 && a.x_stride % 1024 != 0;
+  const bool whole = inputs % kDepthMultiple == 0 && !rows_meet_in_cache(a.x_stride);
   if (whole && first + count + kSpareRows <= a.rows) return {x, a.x_stride};
   uint16_t* rows = copy.of((count + kSpareRows) * stride);
   for (int64_t r = 0; r < count; ++r) copy_operand_row(x + r * a.x_stride, inputs, rows + r * stride);
@@ -62,6 +64,7 @@ void multiply_panels(const RouteLayer& layer, const Bf16Micro& micro, const Oper
 // max(z, 0), rounded: the next layer's input.
 Operand hidden_operand(const RouteLayer& layer, const Bf16Micro& micro, const float* z, int64_t count,
                        Buffer<uint16_t>& hidden) {
+  static_assert(kPanelLanes == kDepthMultiple);  // whole panels of outputs fit a row
   const int64_t stride = operand_stride(layer.outputs), width = panels_of(layer) * kPanelLanes;
   uint16_t* h = hidden.of((count + kSpareRows) * stride);
   for (int64_t p = 0; p < panels_of(layer); ++p)
@@ -75,7 +78,7 @@ Operand hidden_operand(const RouteLayer& layer, const Bf16Micro& micro, const fl
 
 // The layers after the first and the rule, for rows whose first layer's sums stand in z.
 RouteCount finish_rows(const RouteArgs& a, const Bf16Micro& micro, int64_t first, int64_t count, float* z,
-                       MarkScores mark) {
+                       MarkRow mark) {
   thread_local Buffer<uint16_t> hidden;
   thread_local Buffer<float> sums, row;
   for (int64_t i = 1; i < a.depth; ++i) {
@@ -99,7 +102,7 @@ RouteCount finish_rows(const RouteArgs& a, const Bf16Micro& micro, int64_t first
 }
 
 // All rows on this thread, the first layer's panels shared out among threads: for a few rows.
-RouteCount route_few(const RouteArgs& a, const Bf16Micro& micro, MarkScores mark) {
+RouteCount route_few(const RouteArgs& a, const Bf16Micro& micro, MarkRow mark) {
   thread_local Buffer<uint16_t> copy;
   thread_local Buffer<float> sums;
   const RouteLayer& layer = a.layers[0];
@@ -114,7 +117,7 @@ RouteCount route_few(const RouteArgs& a, const Bf16Micro& micro, MarkScores mark
   return finish_rows(a, micro, 0, a.rows, z, mark);
 }
 
-RouteCount route_many(const RouteArgs& a, const Bf16Micro& micro, MarkScores mark) {
+RouteCount route_many(const RouteArgs& a, const Bf16Micro& micro, MarkRow mark) {
   std::atomic<int64_t> pairs{0};
   std::atomic<bool> usable{true};
   double tile_flops = 0;
@@ -141,7 +144,7 @@ RouteCount route_many(const RouteArgs& a, const Bf16Micro& micro, MarkScores mar
 }  // namespace
 }  // namespace bf16::routing
 
-RouteCount route_bf16(const RouteArgs& a, MarkScores mark, const Bf16Micro& micro) {
+RouteCount route_bf16(const RouteArgs& a, MarkRow mark, const Bf16Micro& micro) {
   return a.rows <= bf16::routing::kTileRows ? bf16::routing::route_few(a, micro, mark)
                                             : bf16::routing::route_many(a, micro, mark);
 }

@@ -79,7 +79,7 @@ void run_layer(const RouteArgs& a, const RouteMicro& micro, int64_t index, const
 
 // The layers after the first and the rule, for rows whose first layer stands in s.values.
 RouteCount finish_rows(const RouteArgs& a, const RouteMicro& micro, int64_t first, int64_t count, Scratch& s,
-                       MarkScores mark) {
+                       MarkRow mark) {
   for (int64_t i = 1; i < a.depth; ++i) {
     const int64_t before = panels_of(a.layers[i - 1]) * kRoutePanel, panels = panels_of(a.layers[i]);
     grow(s.next, count * panels * kRoutePanel);
@@ -98,7 +98,7 @@ RouteCount finish_rows(const RouteArgs& a, const RouteMicro& micro, int64_t firs
 }
 
 // All rows on this thread, the first layer's outputs shared out among threads: for a few rows.
-RouteCount route_few(const RouteArgs& a, const RouteMicro& micro, MarkScores mark) {
+RouteCount route_few(const RouteArgs& a, const RouteMicro& micro, MarkRow mark) {
   Scratch& s = scratch();
   const int64_t panels = panels_of(a.layers[0]), width = panels * kRoutePanel;
   find_rows(a, 0, a.rows, s);
@@ -113,7 +113,7 @@ RouteCount route_few(const RouteArgs& a, const RouteMicro& micro, MarkScores mar
   return finish_rows(a, micro, 0, a.rows, s, mark);
 }
 
-RouteCount route_many(const RouteArgs& a, const RouteMicro& micro, MarkScores mark) {
+RouteCount route_many(const RouteArgs& a, const RouteMicro& micro, MarkRow mark) {
   std::atomic<int64_t> pairs{0};
   std::atomic<bool> usable{true};
   const int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
@@ -138,7 +138,7 @@ RouteCount route_many(const RouteArgs& a, const RouteMicro& micro, MarkScores ma
 }  // namespace
 }  // namespace routing
 
-RouteCount route_float32(const RouteArgs& a, MarkScores mark) {
+RouteCount route_float32(const RouteArgs& a, MarkRow mark) {
   const RouteMicro& micro = routing::route_micro();
   return a.rows <= routing::kTileRows ? routing::route_few(a, micro, mark)
                                       : routing::route_many(a, micro, mark);
