@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Holds the tree against its own plan: a room includes only rooms that stand before it in lib/d2dmoe/CMakeLists.txt,
-every source and test file is listed (or globbed) in its CMakeLists.txt, and every header has #pragma once."""
+every source and test file is listed (or globbed) in its CMakeLists.txt, every header has #pragma once, and the
+environment variables that are read are those of docs/build.md."""
 import pathlib
 import re
 import sys
@@ -50,6 +51,25 @@ for folder in sorted(p for p in (root / "tests").iterdir() if p.is_dir()):
     if list(folder.glob("test_*.cpp")) and not (folder / "CMakeLists.txt").exists():
         errors.append(f"tests/{folder.name}: test files but no CMakeLists.txt")
     check_listed(folder, "test_*.cpp")
+
+
+def variables_in(file):
+    """The D2DMOE_* environment variables of a program or script: of a shell $NAME and ${NAME, else names in quotes."""
+    text = file.read_text(errors="ignore")
+    if file.suffix == ".sh" or re.match(r"#!.*\bbash\b", text):
+        return re.findall(r"\$\{?(D2DMOE_[A-Z0-9_]+)", text)
+    if file.suffix in {".h", ".cpp", ".py"} or text.startswith("#!"):
+        return re.findall(r'"(D2DMOE_[A-Z0-9_]+)"', text)
+    return []
+
+
+folders = [root / name for name in ("lib", "apps", "tests", "scripts", ".ci")]
+files = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+used = {name: file.relative_to(root) for file in files for name in variables_in(file)}
+table = (root / "docs" / "build.md").read_text().split("## Environment variables")[1].split("\n## ")[0]
+named = set(re.findall(r"`(D2DMOE_[A-Z0-9_]+)`", table))
+errors += [f"{used[name]}: {name} is not in docs/build.md" for name in sorted(used.keys() - named)]
+errors += [f"docs/build.md: nothing reads {name}" for name in sorted(named - used.keys())]
 
 for error in errors:
     print(f"error: {error}", file=sys.stderr)

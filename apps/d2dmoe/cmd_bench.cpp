@@ -16,6 +16,7 @@ namespace {
 struct BenchArguments {
   ConfigArguments common;
   stages::BenchRequest request;
+  std::string output;  // folder of the results
   std::vector<std::string> presets;
   bench::LayerShape own;  // the layer that --d-model, --experts and --expert-size describe
   std::string activation = "relu";
@@ -63,7 +64,7 @@ void add_bench_options(CLI::App& command, BenchArguments& arguments) {
   command
       .add_option("-m,--model", request.model,
                   "Converted folder: its layers with their own routers, and the whole model; with --config "
-                  "alone the experiment's")
+                  "or --output-dir alone the experiment's")
       ->type_name("DIR");
   command.add_option("--split", request.split, "Of the config's data: train, validation or test")
       ->capture_default_str();
@@ -78,6 +79,10 @@ void add_bench_options(CLI::App& command, BenchArguments& arguments) {
   command.add_option("--runs", request.budget.runs, "Runs of each way per point")->capture_default_str();
   command.add_option("--seconds", request.budget.seconds, "Or as many seconds per point")
       ->capture_default_str();
+  command
+      .add_option("-o,--output", arguments.output,
+                  "Folder for bench.json, bench.md, bench.svg and bench.png; by default none is written")
+      ->type_name("DIR");
   command.add_flag("--markdown", arguments.markdown, "Tables as Markdown on stdout");
 }
 
@@ -111,7 +116,8 @@ stages::BenchRequest bench_request(const CLI::App& command, const BenchArguments
                                    const config::LoadedExperiment& experiment) {
   auto request = arguments.request;
   request.shapes = named_shapes(arguments);
-  if (!request.model.empty() || (!arguments.common.config.empty() && request.shapes.empty()))
+  const bool of_experiment = !arguments.common.config.empty() || !arguments.common.output_dir.empty();
+  if (!request.model.empty() || (of_experiment && request.shapes.empty()))
     request.model = stages::subject_folder(experiment, request.model, "bench").string();
   if (request.shapes.empty() && request.model.empty()) request.shapes.push_back(bench::preset("24x128"));
   if (command.count("--share") > 0) request.model_shares = request.shares;
@@ -151,11 +157,11 @@ void add_bench(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("bench", "Times routed layers and models against dense ones, after checking them");
   auto arguments = std::make_shared<BenchArguments>();
-  arguments->common.add_to(*command, false);
+  arguments->common.add_to(*command, false, /*short_output=*/false);
   add_bench_options(*command, *arguments);
   command->callback([=] {
     const auto experiment = arguments->common.load();
-    const std::string& folder = arguments->common.output_dir;
+    const std::string& folder = arguments->output;
     const auto request = [&] { return bench_request(*command, *arguments, experiment); };
     const auto plan = [&] { return stages::plan_bench(experiment, request(), folder); };
     if (only_planned(arguments->common, experiment, plan, stages::command_plan_text)) return;

@@ -28,7 +28,7 @@ TEST_CASE("layer shape: presets have the published models' weights") {
 
 TEST_CASE("layer shape: what is wrong is named") {
   CHECK(contains(message_of([] { bench::preset("bert-bse"); }), "did you mean 'bert-base'?"));
-  CHECK(contains(message_of([] { bench::preset("resnet"); }), "There are 24x128, "));
+  CHECK(contains(message_of([] { bench::preset("resnet"); }), "Hint: there are 24x128, "));
   bench::LayerShape shape{"own", 16, 0, 4};
   CHECK(contains(message_of([&] { bench::check_shape(shape); }), "0 experts of 4 neurons, each must be"));
   shape.experts = 3;

@@ -4,6 +4,7 @@
 #include "d2dmoe/io/atomic_file.h"
 #include "support/process.h"
 #include "support/support.h"
+#include "support/tiny.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::test;
@@ -106,6 +107,36 @@ TEST_CASE("bench: --dry-run tells layers, points, memory and time") {
   CHECK_FALSE(std::filesystem::exists(dir / "out"));
   const auto text = test::d2dmoe({"bench", "--dry-run"});
   CHECK(contains(text.out, "24x128: D 768, 24 experts of 128"));
+}
+
+TEST_CASE("bench: the folder of the results is not the experiment's, whose model is timed") {
+  TempDir dir;
+  const std::string config = write_tiny_experiment(dir.path()).string();
+  const std::string model = (dir / "run/convert/model").string();
+  write_tiny_model(model);  // not converted, but a plan only measures it
+  const auto plan = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"bench", "--dry-run", "--json"});
+    return test::d2dmoe(arguments);
+  };
+  const auto found = [&](const std::vector<std::string>& arguments) {
+    const auto run = plan(arguments);
+    INFO(run.err);
+    REQUIRE(run.code == 0);
+    return Json::parse(run.out);
+  };
+  for (const char* option : {"-o", "--output"}) {
+    INFO(option);
+    const Json with_results = found({"--config", config, option, (dir / "results").string()});
+    CHECK(with_results.at("model") == model);
+    REQUIRE(with_results.at("writes").size() == 4);
+    CHECK(with_results.at("writes")[0] == (dir / "results/bench.json").string());
+  }
+  const Json of_folder = found({"--output-dir", (dir / "run").string()});
+  CHECK(of_folder.at("model") == model);
+  CHECK(of_folder.at("writes").empty());
+  const auto elsewhere = plan({"--config", config, "--output-dir", (dir / "elsewhere").string()});
+  CHECK(elsewhere.code == 2);
+  CHECK(contains(elsewhere.err, "no stage has a model there"));
 }
 
 TEST_CASE("bench: mistakes end with 2 and name the remedy") {

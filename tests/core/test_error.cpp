@@ -21,3 +21,15 @@ TEST_CASE("error: nearest_word finds slips of the pen only") {
   CHECK(nearest_word("quantisation", {"activation"}) == "");
   CHECK(nearest_word("x", {}) == "");
 }
+
+TEST_CASE("error: hints name the nearest word, or say what else helps, and are never empty questions") {
+  const std::vector<std::string> known = {"adamw", "adam", "sgd"};
+  CHECK(nearest_hint("adma", known) == ". Hint: did you mean 'adam'?");
+  CHECK(nearest_hint("adma", known, "docs/config.md lists them") == ". Hint: did you mean 'adam'?");
+  CHECK(nearest_hint("lion_of_eight_bits", known) == "");
+  CHECK(nearest_hint("lion_of_eight_bits", known, "docs/config.md lists them") ==
+        ". Hint: docs/config.md lists them");
+  CHECK(nearest_hint("adam", {}) == "");
+  CHECK(choice_hint("adma", known) == ". Hint: did you mean 'adam'? There are adamw, adam, sgd");
+  CHECK(choice_hint("lion_of_eight_bits", known) == ". Hint: there are adamw, adam, sgd");
+}

@@ -97,6 +97,18 @@ TEST_CASE("calibration: what the all-experts model is better than the dense one 
   CHECK(result.flops_share < 1);
 }
 
+TEST_CASE("calibration: with more confidence a bound costs more, and holds with its margin") {
+  Case c;
+  c.options.max_drop = 60;
+  const auto as_measured = eval::calibrate(*c.model, c.validation, c.options);
+  c.options.confidence = 0.95;
+  const auto sure = eval::calibrate(*c.model, c.validation, c.options);
+  CHECK(as_measured.drop <= 60);
+  CHECK(sure.margin > 0);
+  CHECK(sure.drop + sure.margin <= 60);
+  CHECK(sure.flops_share > as_measured.flops_share);
+}
+
 TEST_CASE("calibration: whole numbers stay whole under top_k") {
   Case c;
   c.options.rule = "top_k";

@@ -75,7 +75,10 @@ TEST_CASE("metrics: what is undefined is 0, what does not fit is refused") {
   CHECK(contains(message_of([&] { eval::metric("accuracy", constant); }), "does not fit a regression task"));
   CHECK(
       contains(message_of([&] { eval::metric("pearson", classes); }), "does not fit a classification task"));
-  CHECK(contains(message_of([&] { eval::metric("acuracy", classes); }), "did you mean 'accuracy'"));
+  CHECK(contains(message_of([&] { eval::metric("acuracy", classes); }),
+                 "did you mean 'accuracy'? There are accuracy,"));
+  const auto far = message_of([&] { eval::metric("area_under_the_curve", classes); });
+  CHECK(contains(far, "no such metric. Hint: there are accuracy,"));
 }
 
 TEST_CASE("metrics: bootstrap intervals are deterministic, hold the metric and cover the truth") {
@@ -142,6 +145,25 @@ TEST_CASE("metrics: a paired difference cancels what both models share") {
   other.labels = torch::ones({400}, torch::kFloat64);
   CHECK(contains(message_of([&] { eval::bootstrap_difference("accuracy", a, other, 10, 1); }),
                  "same examples"));
+}
+
+TEST_CASE("metrics: the upper bound of a paired loss is the normal one, where there are many examples") {
+  // Of 2000 examples 80 are lost and 20 gained: 3 points, with a variance per example of 0.05 - 0.03^2.
+  auto reference = coin(2000, 1, 3), other = reference;
+  reference.logits = reference.logits.clone(), other.logits = reference.logits.clone();
+  const auto turn = [](eval::Predictions& p, int64_t first, int64_t count) {
+    p.logits.narrow(0, first, count).copy_(p.logits.narrow(0, first, count).flip(1));
+  };
+  turn(other, 0, 80), turn(reference, 80, 20);
+  const double error = 100 * std::sqrt((0.05 - 0.0009) / 2000);
+  const auto bound = [&](double confidence) {
+    return eval::points_worse_at_most("accuracy", reference, other, confidence, 4000, 1);
+  };
+  CHECK(bound(0.5) == Approx(3).margin(0.05));
+  CHECK(bound(0.8) == Approx(3 + 0.8416 * error).margin(0.05));
+  CHECK(bound(0.975) == Approx(3 + 1.96 * error).margin(0.08));
+  CHECK(eval::points_worse_at_most("accuracy", reference, reference, 0.9, 50, 1) == 0);
+  CHECK(contains(message_of([&] { bound(1); }), "'confidence'"));
 }
 
 TEST_CASE("metrics: the five likeliest of ten classes") {

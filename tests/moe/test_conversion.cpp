@@ -44,14 +44,10 @@ TEST_CASE("conversion: with every expert on it is the dense model, for each fami
         moe::convert_site(*site, cluster::split_neurons(input, options), name, router, 1);
         REQUIRE(moe::as_experts(*site) != nullptr);
       }
-      CHECK(moe::conversion_error(*model, batch, dense) < 1e-5);
+      CHECK(difference(logits_of(*model, batch), dense, 1e-5 * dense.abs().max().item<double>()) == "");
       // The experts one by one, not only the dense layer: cumulative 1 runs all that are above 0.
       const moe::Selection everything{"oracle_cumulative", 1, 0};
       CHECK(difference(logits_of(*model, batch, &everything), dense, 1e-4, 1e-4) == "");
-      // And the error is seen when something is wrong.
-      const torch::NoGradGuard no_grad;
-      model->sites()[0]->layer()->weights().w1.mul_(1.1);
-      CHECK(moe::conversion_error(*model, batch, dense) > 1e-4);
     }
   }
 }

@@ -1,6 +1,7 @@
 #include <fstream>
 #include <functional>
 
+#include "d2dmoe/core/format.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/hf_folder.h"
 #include "d2dmoe/io/safetensors.h"
@@ -88,6 +89,38 @@ TEST_CASE("converted folder: a model card says what it is") {
         "| layers.0.ffn | 8 | 6 | 1 | random | 8 (2) | dynamic_k 0.3, floor 0.5 |"}) {
     CAPTURE(part);
     CHECK(contains(card, part));
+  }
+}
+
+TEST_CASE("converted folder: calibration leaves the rest of the card as the conversion wrote it") {
+  struct Case {
+    const char* folder;
+    Json changes;  // of its config.json; null = the key goes
+    const char* labels;
+  };
+  // Hugging Face writes its default labels into any config.json, and reads them where there are none.
+  const std::vector<Case> cases = {
+      {"decoders/gpt2", {{"id2label", {{"0", "LABEL_0"}, {"1", "LABEL_1"}}}}, nullptr},
+      {"models/bert-gelu", Json::object(), "Labels: sadness, joy, fear."},
+      {"models/bert-gelu", {{"id2label", nullptr}, {"label2id", nullptr}}, "Labels: LABEL_0, LABEL_1."},
+      {"models/bert-gelu", {{"id2label", {{"0", "score"}}}, {"problem_type", "regression"}}, nullptr}};
+  for (const auto& [folder, changes, labels] : cases) {
+    const std::string shown = format("{} {}", folder, changes.dump());
+    CAPTURE(shown);
+    Json config = Json::parse(io::read_file(golden(folder) / "config.json"));
+    for (const auto& [key, value] : changes.items()) {
+      config.erase(key);
+      if (!value.is_null()) config[key] = value;
+    }
+    const auto model = models::make_model(config);
+    convert_all(*model, 8);
+    const TempDir dir;
+    moe::save_converted(*model, dir.path(), {{"path", "somewhere/parent"}});
+    const auto card = io::read_file(dir / "README.md");
+    CHECK(contains(card, "Labels: ") == (labels != nullptr));
+    if (labels != nullptr) CHECK(contains(card, labels));
+    moe::save_selections(dir.path(), {});
+    CHECK(io::read_file(dir / "README.md") == card);
   }
 }
 

@@ -26,6 +26,9 @@ TEST_CASE("penalty: every name of the config is known, none other") {
   const auto message = message_of([&] { sparsity::penalty("hoyer", z, z, 0); });
   CHECK(contains(message, "'hoyer'"));
   CHECK(contains(message, "square_hoyer_clamped"));
+  CHECK_FALSE(contains(message, "did you mean"));
+  CHECK(contains(message_of([] { sparsity::PenaltyObserver("square_hoyr", 0); }),
+                 ". Hint: did you mean 'square_hoyer'?"));
   CHECK_FALSE(message_of([] { sparsity::PenaltyObserver("none", 0); }).empty());
 }
 

@@ -22,9 +22,7 @@ const LayerShape& preset(const std::string& name) {
     if (shape.name == name) return shape;
     names.push_back(shape.name);
   }
-  const std::string near = nearest_word(name, names);
-  throw UsageError(format("[bench] '--preset {}': no such preset. Hint: {}There are {}", name,
-                          near.empty() ? "" : "did you mean '" + near + "'? ", join(names, ", ")));
+  throw UsageError(format("[bench] '--preset {}': no such preset{}", name, choice_hint(name, names)));
 }
 
 void check_shape(const LayerShape& shape) {

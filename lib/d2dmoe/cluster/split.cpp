@@ -15,11 +15,8 @@ const SplitMethod& method_of(const std::string& name) {
     if (method.name == name) return method;
     known.emplace_back(method.name);
   }
-  const std::string nearest = nearest_word(name, known);
-  std::string list;
-  for (const std::string& word : known) list += (list.empty() ? "" : ", ") + word;
-  D2D_CHECK_USAGE(false, "[split] '{}': not a split, must be one of {}{}", name, list,
-                  nearest.empty() ? "" : format(". Hint: did you mean '{}'?", nearest));
+  throw UsageError(format("[split] '{}': not a split, must be one of {}{}", name, join(known, ", "),
+                          nearest_hint(name, known)));
 }
 
 void check_statistic(const std::string& split, const char* name, const torch::Tensor& got,

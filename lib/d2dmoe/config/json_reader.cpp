@@ -163,15 +163,12 @@ class Reader {
     if (text.find('\0') != text.npos) fail(path, "holds a zero character");
     if (field.choices.empty()) return text;
     std::vector<std::string> names;
-    std::string list;
     for (const Choice& choice : field.choices) {
       if (choice.name == text) return text;
       names.emplace_back(choice.name);
-      list += (list.empty() ? "" : ", ") + names.back();
     }
-    const std::string near = nearest_word(text, names);
-    fail(path, format("is {}, must be {}{}{}", shown(json), names.size() > 1 ? "one of " : "", list,
-                      near.empty() ? "" : format(". Hint: did you mean '{}'?", near)));
+    fail(path, format("is {}, must be {}{}{}", shown(json), names.size() > 1 ? "one of " : "",
+                      join(names, ", "), nearest_hint(text, names)));
   }
 
   // ---- unknown keys ----

@@ -108,6 +108,10 @@ inline const std::vector<Choice> kLrSchedules = {{"linear", "linear warm-up, the
                                                  {"cosine", "linear warm-up, then cosine decay to 0"},
                                                  {"constant", "linear warm-up, then constant"}};
 
+/// The same decays where nothing warms up: routers and the perceptrons of attention projections.
+inline const std::vector<Choice> kLrDecays = {
+    {"linear", "linear decay to 0"}, {"cosine", "cosine decay to 0"}, {"constant", "lr at every step"}};
+
 inline const std::vector<Choice> kDtypes = {
     {"float32", ""},
     {"bfloat16", "autocast: weights stay float32"},

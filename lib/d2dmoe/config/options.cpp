@@ -139,7 +139,8 @@ void TrainOptions::describe(Fields& f) {
   f.add("patience", patience, "Validations without improvement before stopping; 0 = never stop early.")
       .range(0, kMany);
   f.add("keep_best", keep_best, "Whether the saved model is the best by metric; false: the last.");
-  f.add("checkpoint_every", checkpoint_every, "Steps between checkpoints; 0 = at validations only.")
+  f.add("checkpoint_every", checkpoint_every,
+        "Steps between checkpoints; 0 = only at validations and when a stop is asked for.")
       .range(0, kMany);
   f.add("log_every", log_every, "Steps between lines of metrics.jsonl.").range(1, kMany);
   f.add("keep_checkpoints", keep_checkpoints, "How many checkpoints stay on the disk.").range(1, kMany);
@@ -201,7 +202,7 @@ void AttentionOptions::describe(Fields& f) {
   f.add("epochs", epochs, "Passes over the training split; parts of one are allowed.").above(0).below(kBatch);
   f.add("batch_size", batch_size, "Sentences per batch.").range(1, kBatch);
   f.add("lr", lr, "Largest learning rate of Adam.").above(0);
-  f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrSchedules);
+  f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrDecays);
   f.add("dropout", dropout, "Dropout of the hidden layer.").min(0).below(1);
   f.add("penalty", penalty, "Penalty on the hidden layer.").one_of(kPenalties);
   f.add("alpha", alpha,
@@ -240,14 +241,16 @@ void RouterOptions::describe(Fields& f) {
   f.add("epochs", epochs, "Passes over the training split; parts of one are allowed.").above(0).below(kBatch);
   f.add("batch_tokens", batch_tokens, "Token rows per optimiser step.").range(1, kMany);
   f.add("lr", lr, "Largest learning rate of Adam.").above(0);
-  f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrSchedules);
+  f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrDecays);
   f.add("loss", loss, "What a router minimises.").one_of(kRouterLosses);
   f.add("validation_share", validation_share, "Share of the training split on which routers are judged.")
       .above(0)
       .below(1);
   f.add("patience", patience, "Validations without improvement before stopping; 0 = never stop early.")
       .range(0, kMany);
-  f.add("max_tokens", max_tokens, "Training tokens per epoch; 0 = the whole training split.").range(0, 1e15);
+  f.add("max_tokens", max_tokens,
+        "Training tokens, about: a random part of the split, the same in every epoch; 0 = all of it.")
+      .range(0, 1e15);
 }
 
 void ConvertOptions::describe(Fields& f) {
@@ -259,7 +262,8 @@ void ConvertOptions::describe(Fields& f) {
   f.object("split", split, "How neurons become experts.");
   f.object("router", router, "Routers and their training.");
   f.object("attention", attention, "Experts and routers of attention projections.");
-  f.add("checkpoint_every", checkpoint_every, "Router steps between checkpoints; 0 = after epochs only.")
+  f.add("checkpoint_every", checkpoint_every,
+        "Router steps between checkpoints; 0 = only when a stop is asked for.")
       .range(0, kMany);
 }
 
@@ -299,6 +303,13 @@ void SweepOptions::describe(Fields& f) {
         "there; "
         "null = off.")
       .min(0);
+  f.add(
+       "max_drop_confidence", max_drop_confidence,
+       "With max_drop: how surely it shall hold on other data of the kind. What a setting loses of the model "
+       "with all experts counts with its upper bound of this confidence (paired bootstrap over the "
+       "validation "
+       "examples); 0.5 = as measured.")
+      .range(0.5, 0.99);
   f.add("time_batches", time_batches,
         "Sentences or images per batch of the time measurements; empty = no timing.")
       .range(1, kBatch);

@@ -103,7 +103,7 @@ struct TrainOptions {
   double eval_every = 1;           ///< epochs between validations; 0 = at the end only
   int64_t patience = 0;            ///< validations without improvement before stopping; 0 = never
   bool keep_best = true;           ///< the saved model is the best by `metric`, else the last
-  int64_t checkpoint_every = 200;  ///< steps; 0 = at validations only
+  int64_t checkpoint_every = 200;  ///< steps; 0 = only at validations and when a stop is asked for
   int64_t log_every = 20;          ///< steps
   int64_t keep_checkpoints = 1;
   void describe(Fields& f);
@@ -180,7 +180,7 @@ struct RouterOptions {
   std::string loss = "row";  ///< a name of kRouterLosses
   double validation_share = 0.05;
   int64_t patience = 0;
-  int64_t max_tokens = 0;  ///< training tokens; 0 = the whole training split
+  int64_t max_tokens = 0;  ///< training tokens, about, the same in every epoch; 0 = the whole split
   void describe(Fields& f);
 };
 
@@ -202,7 +202,7 @@ struct ConvertOptions {
   SplitOptions split;
   RouterOptions router;
   AttentionConvertOptions attention;
-  int64_t checkpoint_every = 500;
+  int64_t checkpoint_every = 500;  ///< router steps; 0 = only when a stop is asked for
   void describe(Fields& f);
 };
 
@@ -219,6 +219,7 @@ struct SweepOptions {
   std::optional<double> budget;  ///< calibrate: cost at most this share of the dense model's FLOPs
   std::optional<double>
       max_drop;  ///< calibrate: at most this many points of the metric lost on validation data
+  double max_drop_confidence = 0.8;  ///< with which it shall hold on other data; 0.5 = as measured
   std::vector<int64_t> time_batches = {1, 8, 64};  ///< sentences per batch; empty = no timing
   double time_seconds = 2;                         ///< per point and batch size
   int64_t time_runs = 50;                          ///< per point and batch size, whichever is reached first

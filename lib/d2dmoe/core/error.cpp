@@ -39,4 +39,16 @@ std::string nearest_word(std::string_view word, const std::vector<std::string>& 
   return best;
 }
 
+std::string nearest_hint(std::string_view word, const std::vector<std::string>& known,
+                         std::string_view otherwise) {
+  const std::string nearest = nearest_word(word, known);
+  if (!nearest.empty()) return format(". Hint: did you mean '{}'?", nearest);
+  return otherwise.empty() ? "" : format(". Hint: {}", otherwise);
+}
+
+std::string choice_hint(std::string_view word, const std::vector<std::string>& known) {
+  const std::string nearest = nearest_hint(word, known), list = join(known, ", ");
+  return nearest.empty() ? format(". Hint: there are {}", list) : format("{} There are {}", nearest, list);
+}
+
 }  // namespace d2dmoe

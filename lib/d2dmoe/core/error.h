@@ -32,6 +32,14 @@ class Interrupted : public Error {
 /// the pen.
 std::string nearest_word(std::string_view word, const std::vector<std::string>& known);
 
+/// The end of a message that `word` is none of `known`: ". Hint: did you mean 'x'?" where one is near enough,
+/// else ". Hint: " and `otherwise`, or nothing where that is empty.
+std::string nearest_hint(std::string_view word, const std::vector<std::string>& known,
+                         std::string_view otherwise = "");
+/// The same where the message has not listed them: ". Hint: did you mean 'x'? There are x, y, z", or
+/// ". Hint: there are x, y, z".
+std::string choice_hint(std::string_view word, const std::vector<std::string>& known);
+
 }  // namespace d2dmoe
 
 /// Throws d2dmoe::Error with a formatted message when `cond` is false.

@@ -46,10 +46,8 @@ std::vector<int64_t> class_ids_of(const ImageSplit& split, const LabelMap& label
   std::vector<int64_t> ids;
   for (const auto& name : split.files->classes()) {
     ids.push_back(labels.find(name));
-    const std::string near = ids.back() < 0 ? nearest_word(name, labels.names()) : "";
-    D2D_CHECK_USAGE(ids.back() >= 0, "[data] '{}': the class '{}' is not among the {} classes of training.{}",
-                    split.path, name, labels.names().size(),
-                    near.empty() ? "" : " Hint: did you mean '" + near + "'?");
+    D2D_CHECK_USAGE(ids.back() >= 0, "[data] '{}': the class '{}' is not among the {} classes of training{}",
+                    split.path, name, labels.names().size(), nearest_hint(name, labels.names()));
   }
   return ids;
 }

@@ -34,8 +34,8 @@ class Calibrator {
 
   Calibration run() {
     const auto path = damage_path();
-    const auto& cheapest = measure_at(path, path.end());
     if (options_.budget) {
+      const auto& cheapest = measure_at(path, path.end());
       D2D_CHECK_USAGE(
           cheapest.flops_share <= *options_.budget,
           "[calibration] 'budget': got {}, the cheapest setting of this model costs {:.3f} of the dense "
@@ -43,7 +43,7 @@ class Calibrator {
           *options_.budget, cheapest.flops_share);
       return finished(for_budget(path, cheapest));
     }
-    return finished(for_max_drop(path, cheapest));
+    return finished(for_max_drop(path));
   }
 
  private:
@@ -71,9 +71,26 @@ class Calibrator {
     c.score = metric(options_.metric, measured.predictions);
     c.flops_share = measured.cost.flops_share;
     c.drop = config::points_worse(options_.metric, options_.dense_score, c.score);
-    log::info("calibration: FLOPs {:.1f} % of dense, {} {:.4f} ({:+.2f} points) on validation data",
-              100 * c.flops_share, options_.metric, c.score, 0 - c.drop);
+    if (options_.max_drop) c.margin = margin_of(measured.predictions);
+    log::info("calibration: FLOPs {:.1f} % of dense, {} {:.4f} ({:+.2f} points{}) on validation data",
+              100 * c.flops_share, options_.metric, c.score, 0 - c.drop,
+              c.margin > 0 ? format(", margin {:.2f}", c.margin) : "");
     return tried_.emplace_back(std::move(c));
+  }
+
+  /// Points by which what these lost of the first predictions measured, the all-experts model's, may be more
+  /// on other data.
+  double margin_of(const Predictions& predictions) {
+    constexpr int64_t kResamples = 500;
+    if (!all_experts_) {
+      all_experts_ = predictions;
+      return 0;
+    }
+    const double lost = config::points_worse(options_.metric, metric(options_.metric, *all_experts_),
+                                             metric(options_.metric, predictions));
+    const double most = points_worse_at_most(options_.metric, *all_experts_, predictions, options_.confidence,
+                                             kResamples, options_.seed);
+    return std::max(0.0, most - lost);
   }
 
   /// Searches the last position that costs more than the budget and the first that holds it; the path's own
@@ -106,12 +123,14 @@ class Calibrator {
   /// The cheapest position within the bound, looked for at places evenly spread in cost, then between the
   /// cheapest good one and its neighbour. A metric of some hundred examples jumps up and down along the path,
   /// so what counts is a fit of the drops that only rises as the cost falls: neither one lucky measurement
-  /// nor one unlucky decides. The drop measured at the position taken holds the bound as well.
-  Calibration for_max_drop(const DamagePath& path, const Calibration& cheapest) {
+  /// nor one unlucky decides. The drop measured at the position taken, with its margin, holds the bound as
+  /// well.
+  Calibration for_max_drop(const DamagePath& path) {
     constexpr int kPlaces = 6, kRefinements = 4;
     constexpr double kNear =
         2e-3;  // a smaller gap, as a share of the dense model, is not worth a measurement
     const auto& dearest = measure_at(path, 0);
+    const auto& cheapest = measure_at(path, path.end());
     D2D_CHECK_USAGE(
         dearest.drop <= *options_.max_drop,
         "[calibration] 'max_drop': got {} points, this model is {:.2f} points below the dense baseline on "
@@ -151,7 +170,7 @@ class Calibrator {
     std::vector<double> good;
     for (auto at = by_cost.begin(); at != by_cost.end(); ++at) {
       const auto i = static_cast<size_t>(std::distance(by_cost.begin(), at));
-      if (i == 0 || std::max(fit[i], drops[i]) <= bound_) good.push_back(at->first);
+      if (i == 0 || std::max(fit[i], drops[i]) + at->second->margin <= bound_) good.push_back(at->first);
     }
     return good;
   }
@@ -255,6 +274,7 @@ class Calibrator {
   std::vector<ConvertedSite> sites_;
   double fixed_cost_ = 0;  // everything besides the converted sites, as a share of the dense model
   double bound_ = 0;       // of for_max_drop, in points below the dense model
+  std::optional<Predictions> all_experts_;
   std::list<Calibration> tried_;
 };
 

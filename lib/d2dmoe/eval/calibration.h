@@ -17,6 +17,9 @@ struct CalibrationOptions {
   /// At most so many points worse than `dense_score` (config::points_worse), and than the model with all
   /// experts.
   std::optional<double> max_drop;
+  /// That max_drop holds on other data of the same kind too: what is lost of the all-experts model counts
+  /// with its upper bound of this confidence (points_worse_at_most); 0.5 = as measured.
+  double confidence = 0.5;
   std::string metric = "accuracy";
   double dense_score = 0;          ///< the dense baseline's metric on the same validation data
   int64_t steps = 6;               ///< values tried per site and floor
@@ -32,6 +35,7 @@ struct Calibration {
   double score = 0;         ///< of the metric, on the validation data
   double flops_share = 1;   ///< on the validation data
   double drop = 0;          ///< points below dense_score
+  double margin = 0;        ///< max_drop: points that were added to it for the confidence
   int64_t evaluations = 0;  ///< of the whole validation data
 };
 
@@ -45,7 +49,8 @@ data::Dataset calibration_sample(const data::Dataset& validation, const Calibrat
 /// rule and of the floor, which gives a convex curve of damage over cost per site; the curves' segments in
 /// the order of damage per FLOP saved are the Lagrangian path from all experts to the fewest. The point of
 /// the path is then found by measuring the whole model on the whole validation data, so that the budget or
-/// the bound really holds there. For a bound the noise of single measurements is smoothed by isotonic_fit.
+/// the bound really holds there. For a bound the noise of single measurements is smoothed by isotonic_fit,
+/// and the paired noise between a setting and the all-experts model is a margin.
 /// @param validation  data that was not trained on and is not the data reported on
 /// @throws UsageError  not exactly one of budget and max_drop; a budget below the cheapest setting, or a
 /// bound that even the

@@ -54,12 +54,21 @@ torch::Tensor logits_of(models::Model& model, const data::Batch& batch) {
   return model.forward(batch, context).to(torch::kCPU, torch::kFloat32);
 }
 
-/// How far rounding alone may move the logits, as a share of their size.
-double tolerance(models::Model& model) {
+double largest(const torch::Tensor& t) {
+  return t.abs().max().item<double>();
+}
+
+}  // namespace
+
+double ConversionError::worst() const {
+  return std::isnan(experts) || experts > selection_all ? experts : selection_all;  // std::max may drop a NaN
+}
+
+double conversion_tolerance(models::Model& model) {
   const auto dtype = model.parameters().front().scalar_type();
-  // Float32 sums of a few thousand terms through a dozen blocks: 1e-3 of the logits' size is generous for
+  // Float32 sums of a few thousand terms through a dozen blocks: 1e-4 of the logits' size is generous for
   // rounding and far below anything that a wrong permutation or a missing expert would do.
-  if (dtype != torch::kBFloat16 && dtype != torch::kHalf) return 1e-3;
+  if (dtype != torch::kBFloat16 && dtype != torch::kHalf) return 1e-4;
   // Half precision: the two ways round four tensors of a block differently (the hidden layer before and after
   // its activation, the output, the sum with the residual), each by a unit roundoff and independently, so
   // that their difference grows with the root of the number; the largest of many logits lies four deviations
@@ -73,18 +82,21 @@ double tolerance(models::Model& model) {
   return kDeviations * roundoff * std::sqrt(kRoundings * static_cast<double>(blocks));
 }
 
-}  // namespace
+data::Batch conversion_batch(const data::Dataset& dataset, torch::Device device) {
+  constexpr int64_t kSentences = 32, kTokens = 1024;  // a language model has V logits for each token
+  std::vector<int64_t> rows(static_cast<size_t>(dataset.first(kSentences).first_tokens(kTokens).size()));
+  std::iota(rows.begin(), rows.end(), int64_t{0});
+  return dataset.collate(rows).to(device);
+}
 
-ConversionError conversion_error(models::Model& model, const data::Dataset& dataset, int64_t sentences,
-                                 torch::Device device) {
+ConversionError conversion_error(models::Model& model, const data::Batch& batch,
+                                 const torch::Tensor& dense_logits) {
   const torch::NoGradGuard no_grad;
   const EvaluationMode mode(model);
-  constexpr int64_t kTokens = 1024;  // a language model has V logits for each
-  std::vector<int64_t> rows(static_cast<size_t>(dataset.first(sentences).first_tokens(kTokens).size()));
-  std::iota(rows.begin(), rows.end(), 0);
-  const auto batch = dataset.collate(rows).to(device);
   torch::Tensor dense, experts, all;
-  {
+  if (dense_logits.defined()) {
+    dense = dense_logits.detach().to(torch::kCPU, torch::kFloat32);
+  } else {
     const SwappedLayers swapped(model, /*dense=*/true);
     dense = logits_of(model, batch);
   }
@@ -96,15 +108,12 @@ ConversionError conversion_error(models::Model& model, const data::Dataset& data
     const ScopedSetting setting(model, uniform_setting(model, {"all", 0, 0}));
     all = logits_of(model, batch);
   }
-  const auto largest = [](const torch::Tensor& t) { return t.abs().max().item<double>(); };
   return {largest(all - dense), largest(experts - dense), largest(dense)};
 }
 
 void check_conversion(models::Model& model, const data::Dataset& dataset, torch::Device device) {
-  constexpr int64_t kSentences = 32;
-  const auto error = conversion_error(model, dataset, kSentences, device);
-  const double worst = std::max(error.selection_all, error.experts),
-               allowed = tolerance(model) * std::max(1.0, error.scale);
+  const auto error = conversion_error(model, conversion_batch(dataset, device));
+  const double worst = error.worst(), allowed = conversion_tolerance(model) * std::max(1.0, error.scale);
   D2D_CHECK(
       worst <= allowed,  // false for NaN
       "[conversion check] 'all experts': its logits are up to {:.3g} away from the same weights run densely, "

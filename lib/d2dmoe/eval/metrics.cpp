@@ -6,6 +6,7 @@
 #include <numeric>
 #include <span>
 
+#include "d2dmoe/config/metric_units.h"
 #include "d2dmoe/config/names.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/random.h"
@@ -165,8 +166,7 @@ const Metric& find(const std::string& name) {
   if (it != all.end()) return *it;
   std::vector<std::string> names;
   for (const auto& metric : all) names.push_back(metric.name);
-  throw UsageError(
-      format("[metric] '{}': no such metric. Hint: did you mean '{}'?", name, nearest_word(name, names)));
+  throw UsageError(format("[metric] '{}': no such metric{}", name, choice_hint(name, names)));
 }
 
 std::vector<int64_t> every_row(const Predictions& p) {
@@ -179,8 +179,8 @@ Sampled prepared(const std::string& name, const Predictions& p) {
   return find(resolve_metric(name, p.task)).prepare(p);
 }
 
-/// The 2.5 % and 97.5 % quantiles (linear interpolation) of `statistic` over resamples of n rows.
-Interval percentile_interval(int64_t n, int64_t resamples, uint64_t seed, const Sampled& statistic) {
+/// `statistic` over resamples of n rows.
+std::vector<double> resampled(int64_t n, int64_t resamples, uint64_t seed, const Sampled& statistic) {
   Rng rng(derive_seed(seed, "bootstrap"));
   std::vector<int64_t> rows(static_cast<size_t>(n));
   std::vector<double> values;
@@ -188,7 +188,18 @@ Interval percentile_interval(int64_t n, int64_t resamples, uint64_t seed, const 
     for (auto& row : rows) row = static_cast<int64_t>(rng.below(static_cast<uint64_t>(n)));
     values.push_back(statistic(rows));
   }
+  return values;
+}
+
+/// The 2.5 % and 97.5 % quantiles (linear interpolation) of `statistic` over resamples of n rows.
+Interval percentile_interval(int64_t n, int64_t resamples, uint64_t seed, const Sampled& statistic) {
+  const auto values = resampled(n, resamples, seed, statistic);
   return {quantile(values, 0.025), quantile(values, 0.975)};
+}
+
+void check_same_examples(const std::string& name, const Predictions& a, const Predictions& b) {
+  D2D_CHECK(a.size() == b.size() && a.labels.nan_to_num(-1).equal(b.labels.nan_to_num(-1)),
+            "[bootstrap] '{}': the two predictions are not of the same examples", name);
 }
 
 }  // namespace
@@ -225,8 +236,7 @@ Interval bootstrap(const std::string& name, const Predictions& predictions, int6
 
 Interval bootstrap_difference(const std::string& name, const Predictions& a, const Predictions& b,
                               int64_t resamples, uint64_t seed) {
-  D2D_CHECK(a.size() == b.size() && a.labels.nan_to_num(-1).equal(b.labels.nan_to_num(-1)),
-            "[bootstrap] '{}': the two predictions are not of the same examples", name);
+  check_same_examples(name, a, b);
   const auto of_a = prepared(name, a), of_b = prepared(name, b);
   const Sampled difference = [&](std::span<const int64_t> rows) { return of_a(rows) - of_b(rows); };
   if (resamples == 0) {
@@ -234,6 +244,19 @@ Interval bootstrap_difference(const std::string& name, const Predictions& a, con
     return {whole, whole};
   }
   return percentile_interval(a.size(), resamples, seed, difference);
+}
+
+double points_worse_at_most(const std::string& name, const Predictions& reference, const Predictions& other,
+                            double confidence, int64_t resamples, uint64_t seed) {
+  check_same_examples(name, reference, other);
+  D2D_CHECK(confidence > 0 && confidence < 1, "[bootstrap] 'confidence': got {}, must be in (0, 1)",
+            confidence);
+  D2D_CHECK(resamples >= 1, "[bootstrap] 'resamples': got {}, must be at least 1", resamples);
+  const auto of_reference = prepared(name, reference), of_other = prepared(name, other);
+  const Sampled points = [&](std::span<const int64_t> rows) {
+    return config::points_worse(name, of_reference(rows), of_other(rows));
+  };
+  return quantile(resampled(reference.size(), resamples, seed, points), confidence);
 }
 
 }  // namespace d2dmoe::eval

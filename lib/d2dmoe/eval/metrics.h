@@ -30,5 +30,10 @@ Interval bootstrap(const std::string& name, const Predictions& predictions, int6
 /// @throws Error  the labels differ
 Interval bootstrap_difference(const std::string& name, const Predictions& a, const Predictions& b,
                               int64_t resamples, uint64_t seed);
+/// How many points worse (config::points_worse) `other` is than `reference` at most, with a confidence in
+/// (0, 1): that quantile of a paired percentile bootstrap over examples. Deterministic for a seed.
+/// @throws Error  the labels differ, or an argument is out of range
+double points_worse_at_most(const std::string& name, const Predictions& reference, const Predictions& other,
+                            double confidence, int64_t resamples, uint64_t seed);
 
 }  // namespace d2dmoe::eval

@@ -5,6 +5,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/eval/evaluate.h"
+#include "d2dmoe/moe/selection_rules.h"
 
 namespace d2dmoe::eval {
 namespace {
@@ -34,7 +35,7 @@ ScoreSample::ScoreSample(models::Model& model, const data::Dataset& dataset, boo
   constexpr int64_t kBatch = 16;  // small, so that the sample holds sentences of several lengths
   const torch::NoGradGuard no_grad;
   const EvaluationMode mode(model);
-  // Value 0 runs every expert that has a score; what is sampled is then what the first routed layer will see
+  // tau 0 runs every expert that has a score; what is sampled is then what the first routed layer will see
   // too.
   const ScopedSetting setting(
       model, uniform_setting(model, {oracle ? "oracle_dynamic_k" : "dynamic_k", /*value=*/0, /*floor=*/0}));
@@ -85,13 +86,14 @@ double ScoreSample::executed_share(const moe::Selection& selection) const {
 }
 
 ValueRange value_range(const std::string& rule, int64_t experts) {
-  const std::string base = rule.rfind("oracle_", 0) == 0 ? rule.substr(7) : rule;
-  const double e = static_cast<double>(experts);
-  if (base == "dynamic_k") return {1, 0, false};
-  if (base == "cumulative") return {1 / e, 1, false};  // the largest share is at least 1 / E: one expert
-  if (base == "top_k") return {1, e, true};
-  throw UsageError(format(
-      "[placement] '{}': this rule has no value to choose; must be dynamic_k, cumulative or top_k", rule));
+  const auto* entry = moe::rules::find(rule);
+  D2D_CHECK_USAGE(
+      entry != nullptr,
+      "[placement] '{}': this rule has no value to choose; must be dynamic_k, cumulative or top_k", rule);
+  const double e = static_cast<double>(experts), high = entry->high > 0 ? entry->high : e;
+  if (!entry->grows) return {high, entry->low, entry->whole};
+  // The largest share of a row's sum is at least 1 / E: a smaller p still runs that one expert.
+  return {std::max(entry->low, 1 / e), high, entry->whole};
 }
 
 double value_for_share(const moe::Selection& selection, const ValueRange& range, double share,

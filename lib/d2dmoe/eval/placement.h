@@ -15,8 +15,8 @@ namespace d2dmoe::eval {
 /// Scores of a sample of tokens, so that the cost of any selection is known without running the model again.
 class ScoreSample {
  public:
-  /// Runs the model with all experts on sentences drawn from `dataset` until about `tokens` token rows are
-  /// seen.
+  /// Runs the model under dynamic_k with tau 0 (every expert whose score is above 0) on sentences drawn from
+  /// `dataset` until about `tokens` token rows are seen.
   /// @param oracle  sample the true norms instead of the routers' output
   ScoreSample(models::Model& model, const data::Dataset& dataset, bool oracle, int64_t tokens, uint64_t seed,
               torch::Device device);

@@ -5,6 +5,7 @@
 #include "d2dmoe/eval/decode_timing.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/eval/timing.h"
+#include "d2dmoe/moe/selection_rules.h"
 
 namespace d2dmoe::eval {
 namespace {
@@ -24,10 +25,9 @@ void drop_intervals_without_resamples(Json& point, int64_t resamples) {
 std::string label_of(const Json& point) {
   if (point.contains("label")) return point.at("label").get<std::string>();
   const auto rule = point.at("rule").get<std::string>();
-  const char* symbol = rule.find("dynamic_k") != std::string::npos    ? "tau"
-                       : rule.find("cumulative") != std::string::npos ? "p"
-                                                                      : "k";
-  auto text = format("{} {:<6.4g}", symbol, point.at("value").get<double>());
+  const auto* entry = moe::rules::find(rule);
+  if (entry == nullptr) return rule;  // "all" has no value
+  auto text = format("{} {:<6.4g}", entry->symbol, point.at("value").get<double>());
   if (point.at("floor").get<double>() > 0) text += format(" floor {:g}", point.at("floor").get<double>());
   return text;
 }

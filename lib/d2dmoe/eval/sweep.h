@@ -34,8 +34,10 @@ class Sweep {
   /// One point without its label: "metric", "score", "interval", "loss", "difference", "difference_interval",
   /// "within_noise" (the interval of the difference to the dense baseline holds 0), "executed_share",
   /// "executed_share_per_site", "run_share", "flops_share", "flops_share_run", "flops_share_padded",
-  /// "flops_per_token", "cls8", "weight_bytes_share", "weight_bytes_share_single", "empty_rows_share",
-  /// "time", "expert_use".
+  /// "flops_per_token", "cls8", "weight_bytes_share", "weight_bytes_share_single",
+  /// "weight_bytes_share_token", "empty_rows_share", "time" (empty where nothing was timed), "expert_use",
+  /// and for a timed language model with options.decode_tokens "decode" (DecodeTiming::to_json). "interval",
+  /// "difference_interval" and "within_noise" are not there with options.bootstrap 0.
   /// @param timed     whether to time it at options.time_batches
   nlohmann::ordered_json measure(const Setting& setting, bool timed = true) const;
 

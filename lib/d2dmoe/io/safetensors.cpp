@@ -145,9 +145,7 @@ torch::Tensor SafetensorsFile::tensor(const std::string& name) {
   if (found == entries_.end()) {
     std::vector<std::string> names;
     for (const auto& [known, entry] : entries_) names.push_back(known);
-    const std::string nearest = nearest_word(name, names);
-    throw Error(format("[safetensors] '{}': has no tensor '{}'{}", path_, name,
-                       nearest.empty() ? "" : format(". Hint: did you mean '{}'?", nearest)));
+    throw Error(format("[safetensors] '{}': has no tensor '{}'{}", path_, name, nearest_hint(name, names)));
   }
   const TensorEntry& entry = found->second;
   const torch::ScalarType dtype = torch_dtype(entry.dtype);

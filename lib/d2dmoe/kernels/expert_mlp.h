@@ -30,7 +30,8 @@ torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w);
 
 /// The routed layer: for each token row, the sum of the chosen experts' outputs, plus b2 once. Rows are
 /// gathered per expert, computed and added back; experts that no row chose cost nothing.
-/// @param x     [N, D], float32 or bfloat16
+/// @param x     [N, D], the dtype of the weights: any floating one. Kernels of our own take float32 and
+///              bfloat16, on CUDA float16 too (has_kernel); others run expert_mlp_generic.
 /// @param mask  [N, E] bool, same device; E divides F
 /// @return      [N, D_out]
 /// @throws Error  shapes, dtypes or devices that do not fit

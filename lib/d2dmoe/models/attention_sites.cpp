@@ -36,10 +36,8 @@ nn::Projection& find_projection(const std::vector<nn::Projection*>& projections,
     if (projection->id().name == name) return *projection;
     names.push_back(projection->id().name);
   }
-  const std::string nearest = nearest_word(name, names);
   throw Error(format("[model config] '{}': key '{}': the model has no projection '{}'{}", origin,
-                     kPerceptronsKey, name,
-                     nearest.empty() ? "" : ". Hint: did you mean '" + nearest + "'?"));
+                     kPerceptronsKey, name, nearest_hint(name, names)));
 }
 
 }  // namespace

@@ -62,6 +62,10 @@ void set_labels(nlohmann::ordered_json& config, const LoadOptions& options, cons
   config["problem_type"] = options.regression ? "regression" : "single_label_classification";
 }
 
+std::vector<std::string> class_names(Model& model) {
+  return model.language_model() != nullptr ? std::vector<std::string>() : model.label_names();
+}
+
 int64_t Model::num_labels() const {
   return static_cast<int64_t>(read_labels(config_, "config.json").size());
 }

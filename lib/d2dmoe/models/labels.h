@@ -13,6 +13,10 @@ namespace d2dmoe::models {
 /// @throws Error  id2label is not an object whose keys are 0 … n-1; num_labels is no number from 1
 std::vector<std::string> read_labels(const nlohmann::ordered_json& config, const std::string& origin);
 
+/// What a classifier answers with: Model::label_names, but nothing for language models, whose config.json may
+/// hold Hugging Face's default labels.
+std::vector<std::string> class_names(Model& model);
+
 /// Writes num_labels, id2label, label2id and problem_type as `options` ask for; nothing where they ask for
 /// nothing.
 /// @throws Error  regression with another number of labels than 1, label names of another number

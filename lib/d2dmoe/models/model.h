@@ -40,7 +40,7 @@ struct CostPart {
 struct HfName {
   std::string ours;    ///< "layers.0.ffn.w2t": for sites, their name and the field of kernels::MlpWeights
   std::string theirs;  ///< "bert.encoder.layer.0.output.dense.weight"
-  bool transposed = false;   ///< stored [out, in] there, [in, out] here (W2)
+  bool transposed = false;   ///< stored there as our transpose (W2 as a rule; W1 and attention of GPT-2)
   bool optional = false;     ///< fresh when the checkpoint has none (heads)
   double initial_scale = 1;  ///< of fresh values, relative to their kind
   std::string alias =

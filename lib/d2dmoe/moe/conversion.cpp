@@ -103,15 +103,4 @@ ExpertFeedForward& convert_site(nn::Site& site, const cluster::Split& split, con
   return *layer;
 }
 
-double conversion_error(models::Model& model, const data::Batch& batch, const torch::Tensor& dense_logits) {
-  torch::NoGradGuard no_grad;
-  model.eval();
-  const Selection all{"all", 0, 0};
-  nn::ForwardContext ctx(batch);
-  ctx.selection = &all;
-  const auto logits = model.forward(batch, ctx);
-  const double scale = std::max(1e-6, dense_logits.abs().max().item<double>());
-  return (logits - dense_logits).abs().max().item<double>() / scale;
-}
-
 }  // namespace d2dmoe::moe

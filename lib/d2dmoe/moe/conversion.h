@@ -26,9 +26,4 @@ config::RouterOptions router_of(const config::ConvertOptions& options, nn::SiteK
 ExpertFeedForward& convert_site(nn::Site& site, const cluster::Split& split, const std::string& split_name,
                                 const config::RouterOptions& router, uint64_t seed);
 
-/// How far the model with every expert on is from the dense model: the largest difference of the logits on
-/// `batch`, as a share of the largest logit. Float error is about 1e-6; runs in evaluation mode.
-/// @param dense_logits  of the unconverted model on the same batch
-double conversion_error(models::Model& model, const data::Batch& batch, const torch::Tensor& dense_logits);
-
 }  // namespace d2dmoe::moe

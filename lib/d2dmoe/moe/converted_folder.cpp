@@ -8,8 +8,6 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/safetensors.h"
-#include "d2dmoe/models/attention_sites.h"
-#include "d2dmoe/models/labels.h"
 #include "d2dmoe/moe/conversion_record.h"
 #include "d2dmoe/moe/expert_feed_forward.h"
 #include "d2dmoe/moe/model_card.h"
@@ -27,19 +25,14 @@ std::string weight_name(const std::string& site, int64_t i) {
   return site + ".weight" + std::to_string(i);
 }
 
-std::vector<std::string> site_names(models::Model& model) {
-  std::vector<std::string> names;
-  for (auto* site : model.sites()) names.push_back(site->id().name);
-  return names;
-}
-
 nn::Site& find_site(models::Model& model, const std::string& name, const fs::path& file) {
+  std::vector<std::string> names;
   for (auto* site : model.sites()) {
     if (site->id().name == name) return *site;
+    names.push_back(site->id().name);
   }
-  const std::string nearest = nearest_word(name, site_names(model));
-  throw Error(format("[d2dmoe.json] '{}': the model has no site '{}'{}", file, name,
-                     nearest.empty() ? "" : ". Hint: the nearest is '" + nearest + "'"));
+  throw Error(
+      format("[d2dmoe.json] '{}': the model has no site '{}'{}", file, name, nearest_hint(name, names)));
 }
 
 /// Fills the router with what the file holds, which must be exactly of its shape.
@@ -178,10 +171,7 @@ void save_converted(models::Model& model, const fs::path& dir, const Json& paren
   models::save_model(model, dir);
   io::write_safetensors(dir / kRoutersFile, routers);
   record.weights_sha256 = io::HfFolder(dir).weights_hash();
-  io::write_file(dir / "README.md",
-                 model_card(model.hf().architecture,
-                            model.language_model() ? std::vector<std::string>() : model.label_names(), record,
-                            models::has_perceptrons(model.config())));
+  io::write_file(dir / "README.md", model_card(model, record));
   io::write_file(dir / kRecordFile, to_json(record).dump() + "\n");
 }
 
@@ -197,16 +187,8 @@ void save_selections(const fs::path& dir, const std::map<std::string, Selection>
     check_selection(selection, site->experts - site->shared);
     site->selection = selection;
   }
-  const io::HfFolder folder(dir);
-  const auto config = models::family_config(folder.config());
-  const auto classes = config.value("architectures", Json::array());
-  const bool regression = config.value("problem_type", Json()) == "regression";
-  io::write_file(dir / "README.md",
-                 model_card(classes.empty() ? "model" : classes.front().get<std::string>(),
-                            regression || !config.contains("id2label")
-                                ? std::vector<std::string>()
-                                : models::read_labels(config, (dir / "config.json").string()),
-                            record, models::has_perceptrons(config)));
+  const auto model = models::outline_model(io::HfFolder(dir).config(), (dir / "config.json").string());
+  io::write_file(dir / "README.md", model_card(*model, record));
   io::write_file(file, to_json(record).dump() + "\n");
 }
 

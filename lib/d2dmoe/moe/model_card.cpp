@@ -2,6 +2,8 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/version.h"
+#include "d2dmoe/models/attention_sites.h"
+#include "d2dmoe/models/labels.h"
 
 namespace d2dmoe::moe {
 namespace {
@@ -23,9 +25,7 @@ std::string sites_table(const std::vector<SiteRecord>& sites) {
 }
 
 std::string labels_line(const std::vector<std::string>& labels) {
-  std::string line;
-  for (const auto& name : labels) line += (line.empty() ? "" : ", ") + name;
-  return line.empty() ? "" : "Labels: " + line + ".\n\n";
+  return labels.empty() ? "" : "Labels: " + join(labels, ", ") + ".\n\n";
 }
 
 /// How transformers and d2dmoe are asked for what a class of models gives.
@@ -62,8 +62,8 @@ constexpr const char* kOursAlone =
 
 }  // namespace
 
-std::string model_card(const std::string& architecture, const std::vector<std::string>& labels,
-                       const ConversionRecord& record, bool ours_alone) {
+std::string model_card(models::Model& model, const ConversionRecord& record) {
+  const std::string& architecture = model.hf().architecture;
   const std::string base = record.parent.value("path", "");
   const std::string hash = record.parent.value("weights_sha256", "");
   std::string card = "---\ntags: [d2dmoe, mixture-of-experts, dynamic-k]\n---\n";
@@ -77,9 +77,9 @@ std::string model_card(const std::string& architecture, const std::vector<std::s
       "(Szatkowski et al., *Exploiting Activation Sparsity with Dense to Dynamic-k Mixture-of-Experts "
       "Conversion*, NeurIPS 2024, arXiv 2310.04361).\n\n",
       kVersion);
-  card += labels_line(labels);
+  card += labels_line(models::class_names(model));
   const Use use = use_of(architecture);
-  card += ours_alone ? std::string(kOursAlone) : dense_use(use);
+  card += models::has_perceptrons(model.config()) ? std::string(kOursAlone) : dense_use(use);
   card += "`d2dmoe export` with `--original-order` gives the neurons in their first order.\n\n";
   card += format(
       "## As a mixture of experts\n```sh\n{}\n```\n`d2dmoe.json` holds the experts and the selection rule of "

@@ -13,21 +13,12 @@
 namespace d2dmoe::moe {
 namespace {
 
-constexpr std::string_view kOracle = "oracle_";
-
 /// The rule's entry; nullptr for "all".
 const rules::Rule* find_rule(const Selection& selection) {
   if (selection.rule == "all") return nullptr;
-  const std::string_view name =
-      std::string_view(selection.rule).substr(selection.oracle() ? kOracle.size() : 0);
-  for (const auto& rule : rules::table()) {
-    if (rule.name == name) return &rule;
-  }
-  const auto known = selection_rules();
-  const std::string nearest = nearest_word(selection.rule, known);
-  std::string hint = nearest.empty() ? "the rules are" : "did you mean '" + nearest + "'? The rules are";
-  for (size_t i = 0; i < known.size(); ++i) hint += (i == 0 ? " " : ", ") + known[i];
-  throw Error(format("[selection] '{}': unknown rule. Hint: {}", selection.rule, hint));
+  if (const auto* rule = rules::find(selection.rule)) return rule;
+  throw Error(format("[selection] '{}': unknown rule{}", selection.rule,
+                     choice_hint(selection.rule, selection_rules())));
 }
 
 void check_value(const rules::Rule& rule, const Selection& selection, int64_t experts) {
@@ -82,7 +73,8 @@ std::vector<std::string> selection_rules() {
   std::vector<std::string> names;
   for (const auto& rule : rules::table()) names.emplace_back(rule.name);
   names.emplace_back("all");
-  for (const auto& rule : rules::table()) names.push_back(std::string(kOracle) + std::string(rule.name));
+  for (const auto& rule : rules::table())
+    names.push_back(std::string(rules::kOracle) + std::string(rule.name));
   return names;
 }
 

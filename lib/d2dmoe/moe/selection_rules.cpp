@@ -127,11 +127,18 @@ torch::Tensor top_k_tensor(const torch::Tensor& scores, double k, float floor) {
 
 const std::vector<Rule>& table() {
   static const std::vector<Rule> rules = {
-      {"dynamic_k", 0, 1, false, dynamic_k_row, dynamic_k_tensor},
-      {"cumulative", 0, 1, false, cumulative_row, cumulative_tensor},
-      {"top_k", 1, 0, true, top_k_row, top_k_tensor},
+      {"dynamic_k", "tau", 0, 1, /*whole=*/false, /*grows=*/false, dynamic_k_row, dynamic_k_tensor},
+      {"cumulative", "p", 0, 1, /*whole=*/false, /*grows=*/true, cumulative_row, cumulative_tensor},
+      {"top_k", "k", 1, 0, /*whole=*/true, /*grows=*/true, top_k_row, top_k_tensor},
   };
   return rules;
+}
+
+const Rule* find(std::string_view name) {
+  if (name.starts_with(kOracle)) name.remove_prefix(kOracle.size());
+  for (const auto& rule : table())
+    if (rule.name == name) return &rule;
+  return nullptr;
 }
 
 }  // namespace d2dmoe::moe::rules

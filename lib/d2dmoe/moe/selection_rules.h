@@ -19,15 +19,23 @@ using RowRule = void (*)(const float* scores, int64_t experts, double value, flo
 /// The same for all rows: [N, E] float32 -> [N, E] bool. A row with NaN runs no expert.
 using TensorRule = torch::Tensor (*)(const torch::Tensor& scores, double value, float floor);
 
+/// What the name of a rule begins with that selects by the true norms.
+inline constexpr std::string_view kOracle = "oracle_";
+
 struct Rule {
-  std::string_view name;  ///< without "oracle_"
-  double low, high;       ///< range of the value, inclusive; high 0 = the number of experts
-  bool whole;             ///< the value is a whole number
+  std::string_view name;    ///< without kOracle
+  std::string_view symbol;  ///< of the value, for people: "tau", "p", "k"
+  double low, high;         ///< range of the value, inclusive; high 0 = the number of experts
+  bool whole;               ///< the value is a whole number
+  bool grows;               ///< a larger value runs more experts; false: fewer
   RowRule row;
   TensorRule tensor;
 };
 
 /// dynamic_k, cumulative, top_k; "all" needs no arithmetic.
 const std::vector<Rule>& table();
+
+/// The table's entry of a name, with or without kOracle; nullptr for "all" and unknown words.
+const Rule* find(std::string_view name);
 
 }  // namespace d2dmoe::moe::rules

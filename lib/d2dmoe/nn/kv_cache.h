@@ -29,7 +29,7 @@ class KvCache {
   /// (finished).
   void select(const std::vector<int64_t>& sequences);
 
-  // For decoders: begin, then update once per layer, then commit.
+  // For decoders: begin, then store once per layer, then commit.
 
   /// Prepares for a batch of new tokens.
   /// @throws Error  not as many sequences as the cache has; one grows beyond the capacity

@@ -37,13 +37,15 @@ LineChart time_chart(const std::vector<Curve>& curves);
 void draw_charts(Canvas& canvas, std::vector<LineChart> charts, const std::string& remark, double width,
                  double height);
 
-/// The point that speaks for a sweep: the cheapest one at most 0.01 of the metric below dense; -1 when there
-/// is none.
+/// The point that speaks for a sweep: the cheapest one at most one point (config::points_worse: 0.01 of a
+/// share or a loss, 1 % of a perplexity) worse than dense; -1 when there is none.
 int64_t headline_point(const nlohmann::ordered_json& dense, const nlohmann::ordered_json& points);
 
 /// The points for people: percentages with their intervals.
 Table point_table(const nlohmann::ordered_json& dense, const nlohmann::ordered_json& points);
-/// The points for programs: every figure with full precision.
+/// The points for programs, with full precision: what point_table shows, the loss, the FLOPs per token, and
+/// of each timed batch size the ratio's p10 and p90 and the milliseconds. points.jsonl has the rest
+/// (difference to dense, figures per site, weight bytes per token, decoding).
 Table csv_table(const nlohmann::ordered_json& dense, const nlohmann::ordered_json& points,
                 const std::vector<nlohmann::ordered_json>& marked = {});
 

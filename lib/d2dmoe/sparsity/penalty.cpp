@@ -61,12 +61,13 @@ const Entry kFormulas[] = {
 };
 
 Formula formula_of(const std::string& name) {
-  for (const auto& entry : kFormulas)
+  std::vector<std::string> known;
+  for (const auto& entry : kFormulas) {
     if (entry.name == name) return entry.formula;
-  std::string known;
-  for (const auto& entry : kFormulas) known += (known.empty() ? "" : ", ") + std::string(entry.name);
-  D2D_CHECK_USAGE(false, "[penalty] '{}': not a penalty, must be one of {}", name, known);
-  return nullptr;
+    known.emplace_back(entry.name);
+  }
+  throw UsageError(format("[penalty] '{}': not a penalty, must be one of {}{}", name, join(known, ", "),
+                          nearest_hint(name, known)));
 }
 
 }  // namespace

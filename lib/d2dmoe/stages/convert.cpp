@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/core/random.h"
+#include "d2dmoe/eval/conversion_check.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/moe/conversion.h"
 #include "d2dmoe/moe/converted_folder.h"
@@ -52,7 +52,7 @@ struct Conversion {
   torch::Device device;
   std::shared_ptr<models::Model> model;
   std::vector<nn::Site*> sites;
-  Splits splits;
+  ExpertSplits splits;
   Json seconds = Json::object();
 };
 
@@ -69,9 +69,7 @@ void split(Conversion& c) {
 
 /// A few sentences through the dense model and through the converted one with every expert on.
 void place_experts(Conversion& c) {
-  std::vector<int64_t> rows(static_cast<size_t>(c.data.train.first(32).first_tokens(1024).size()));
-  std::iota(rows.begin(), rows.end(), int64_t{0});
-  const auto batch = c.data.train.collate(rows).to(c.device);
+  const auto batch = eval::conversion_batch(c.data.train, c.device);
   torch::Tensor dense;
   {
     const torch::NoGradGuard no_grad;
@@ -83,9 +81,9 @@ void place_experts(Conversion& c) {
                       moe::router_of(c.options, site->id().kind),
                       derive_seed(c.seed, "router", static_cast<uint64_t>(site->id().index)));
   }
-  const double error = moe::conversion_error(*c.model, batch, dense);
-  constexpr double kFloatError = 1e-4;  // of the largest logit, after many layers of reordered float32 sums
-  D2D_CHECK(error <= kFloatError,
+  const auto difference = eval::conversion_error(*c.model, batch, dense);
+  const double error = difference.worst() / std::max(1e-6, difference.scale);
+  D2D_CHECK(error <= eval::conversion_tolerance(*c.model),  // false for NaN
             "[convert]: with every expert on, the logits are off by {:.2g} of the largest, must be float "
             "error. Hint: this is a defect of d2dmoe, please report it with the model's config.json",
             error);

@@ -16,10 +16,21 @@ struct EvalRequest {
   std::optional<double> value, floor;
 };
 
-/// Quality (every metric of the task, the chosen one with its interval) and cost of one model folder.
 /// @throws UsageError  not train, validation or test
 void check_split_name(const std::string& split);
+
+/// Quality and cost of one model folder, dense or converted.
+/// @return  {"model", "split", "unit" ("sentences" or "images"), "sentences" (how many, of either),
+///          "metrics": every one of the task by name, {"value"(, "interval": 95 %, none with
+///          sweep_tau.bootstrap 0)}, "seconds", "sentences_per_second", "cost" (eval::Cost::to_json),
+///          "cost_table" (Markdown)}
+/// @throws UsageError   no such folder or split; a rule, value or floor that does not fit the model; data
+///                      that do not fit the task
+/// @throws Interrupted  a stop was asked for
+/// @throws Error        no examples; the head does not fit the task; a damaged file
 nlohmann::ordered_json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& request);
+
+/// Its result for people: the metrics with their intervals, and the table of costs.
 std::string evaluation_text(const nlohmann::ordered_json& result);
 
 }  // namespace d2dmoe::stages

@@ -3,6 +3,7 @@
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/io/hf_folder.h"
+#include "d2dmoe/models/labels.h"
 #include "d2dmoe/models/model.h"
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/moe/expert_feed_forward.h"
@@ -61,7 +62,7 @@ Json inspect(const fs::path& dir) {
       {"task", model->language_model()    ? "language model"
                : model->num_labels() == 1 ? "regression"
                                           : "classification"},
-      {"labels", model->language_model() ? std::vector<std::string>() : model->label_names()},
+      {"labels", models::class_names(*model)},
       {"weights_sha256", converted ? record.at("weights_sha256").get<std::string>()  // load_any compared it
                                    : folder.weights_hash()},
       {"files", Json::array()},

@@ -23,12 +23,9 @@ std::optional<moe::Selection> requested_selection(const std::string& rule, std::
   if (!rule.empty()) {
     std::vector<std::string> known;
     for (const auto& choice : config::kRules) known.emplace_back(choice.name);
-    if (std::find(known.begin(), known.end(), rule) == known.end()) {
-      const std::string near = nearest_word(rule, known);
-      throw UsageError(
-          format("[selection] '--rule {}': no such rule.{}", rule,
-                 near.empty() ? " Hint: docs/config.md lists them" : " Hint: did you mean '" + near + "'?"));
-    }
+    D2D_CHECK_USAGE(std::find(known.begin(), known.end(), rule) != known.end(),
+                    "[selection] '--rule {}': no such rule{}", rule,
+                    nearest_hint(rule, known, "docs/config.md lists them"));
     D2D_CHECK_USAGE(value || rule == "all", "[selection] '--rule {}': needs --value (tau, p or k)", rule);
     selection.rule = rule;
   }

@@ -56,21 +56,20 @@ void check_split_options(const std::vector<nn::Site*>& sites, const config::Conv
   }
   for (const auto& [name, experts] : options.split.experts_per_site) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
-    const std::string nearest = nearest_word(name, names);
-    throw UsageError(format(
-        "[config] 'convert.split.experts_per_site': '{}' is not a site that is converted. Hint: {}", name,
-        nearest.empty() ? "the first is '" + names.front() + "'" : "did you mean '" + nearest + "'?"));
+    throw UsageError(
+        format("[config] 'convert.split.experts_per_site': '{}' is not a site that is converted{}", name,
+               nearest_hint(name, names, "the first is '" + names.front() + "'")));
   }
 }
 
-Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::Splits& data,
-                   const config::ConvertOptions& options, uint64_t seed, torch::Device device) {
+ExpertSplits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::Splits& data,
+                         const config::ConvertOptions& options, uint64_t seed, torch::Device device) {
   const auto& how = options.split;
   const auto needs = cluster::split_needs(how.name);
   cluster::SplitStatistics statistics(needs, how.calibration_tokens);
   const bool wanted = needs.coactivation || needs.rate || needs.importance;
   if (wanted) calibrate(model, statistics, needs.importance, data, how.calibration_tokens, seed, device);
-  Splits splits;
+  ExpertSplits splits;
   Progress progress("splits", static_cast<int64_t>(sites.size()), "sites");
   const torch::NoGradGuard no_grad;
   for (auto* site : sites) {
@@ -88,7 +87,7 @@ Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, co
   return splits;
 }
 
-void save_splits(const std::filesystem::path& file, const Splits& splits) {
+void save_splits(const std::filesystem::path& file, const ExpertSplits& splits) {
   std::map<std::string, torch::Tensor> tensors;
   for (const auto& [site, split] : splits) {
     tensors[site + ".permutation"] = split.permutation;
@@ -98,8 +97,8 @@ void save_splits(const std::filesystem::path& file, const Splits& splits) {
   io::write_safetensors(file, tensors);
 }
 
-Splits load_splits(const std::filesystem::path& file) {
-  Splits splits;
+ExpertSplits load_splits(const std::filesystem::path& file) {
+  ExpertSplits splits;
   if (!std::filesystem::exists(file)) return splits;
   const auto stored = io::SafetensorsFile::open(file);
   const std::string ending = ".permutation";

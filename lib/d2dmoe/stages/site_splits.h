@@ -11,8 +11,8 @@
 
 namespace d2dmoe::stages {
 
-/// Splits by site name.
-using Splits = std::map<std::string, cluster::Split>;
+/// How each site's neurons are split into experts, by site name.
+using ExpertSplits = std::map<std::string, cluster::Split>;
 
 /// Checks before any work that every site can be split as the options ask.
 /// @throws UsageError  experts do not divide a site's neurons; experts_per_site names a site that is not
@@ -22,12 +22,12 @@ void check_split_options(const std::vector<nn::Site*>& sites, const config::Conv
 /// Splits the neurons of every site; the statistics that the split needs come from calibration sentences of
 /// the training data, drawn by the seed.
 /// @param sites  dense sites of `model`, which is in evaluation mode on `device`
-Splits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::Splits& data,
-                   const config::ConvertOptions& options, uint64_t seed, torch::Device device);
+ExpertSplits split_sites(models::Model& model, const std::vector<nn::Site*>& sites, const data::Splits& data,
+                         const config::ConvertOptions& options, uint64_t seed, torch::Device device);
 
 /// Keeps splits in a file, so that a resumed conversion need not search again. Reading gives nothing when the
 /// file is missing.
-void save_splits(const std::filesystem::path& file, const Splits& splits);
-Splits load_splits(const std::filesystem::path& file);
+void save_splits(const std::filesystem::path& file, const ExpertSplits& splits);
+ExpertSplits load_splits(const std::filesystem::path& file);
 
 }  // namespace d2dmoe::stages

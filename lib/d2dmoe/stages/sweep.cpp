@@ -100,6 +100,7 @@ Json calibrated_setting(const Task& task, const fs::path& dir) {
   calibration.floors = options.floors.empty() ? std::vector<double>{options.floor} : options.floors;
   calibration.budget = options.budget;
   calibration.max_drop = options.max_drop;
+  calibration.confidence = options.max_drop_confidence;
   calibration.metric = task.metric;
   calibration.dense_score = eval::metric(task.metric, dense);
   calibration.batch_size = options.batch_size;
@@ -114,6 +115,7 @@ Json calibrated_setting(const Task& task, const fs::path& dir) {
                   {{"score", chosen.score},
                    {"dense_score", calibration.dense_score},
                    {"drop_points", chosen.drop},
+                   {"margin_points", chosen.margin},
                    {"flops_share", chosen.flops_share}}},
                  {"per_site_rules", Json::object()},
                  {"per_site_values", Json::object()},

@@ -9,6 +9,7 @@
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/models/attention_sites.h"
+#include "d2dmoe/models/labels.h"
 #include "d2dmoe/models/model.h"
 #include "d2dmoe/sparsity/activation_replacement.h"
 #include "d2dmoe/stages/attention.h"
@@ -95,7 +96,7 @@ void check_penalty(const config::SparseTrainOptions& options, bool exact_zeros) 
 /// The card's line about what the model answers.
 std::string task_text(models::Model& model) {
   if (model.language_model() != nullptr) return "Task: language modelling.";
-  const auto labels = model.label_names();
+  const auto labels = models::class_names(model);
   if (labels.empty()) return "Task: regression.";
   return format("Task: classification, {} classes: {}", labels.size(), join(labels, ", "));
 }

@@ -32,9 +32,10 @@ struct TrainJob {
 /// penalty only validations at full alpha count as long as there is one (see AlphaSchedule::rank), or the
 /// best would be the densest.
 /// @return  {"steps", "epochs", "stopped_early", "kept_step", "best": {"metric", "value", "loss", "step"(,
-/// "zeros",
-///          "sites")}, "final": the same of the last validation, "alpha", "seconds", "unit" ("sentences" or
-///          "images"), "sentences_per_second" (of either)}
+///          "zeros", "sites")}, "final": the same of the last validation, "mean_zeros" (of the kept weights),
+///          "alpha", "seconds", "unit" ("sentences" or "images"), "sentences_per_second" (of either)}.
+///          Without validation data there is no "best", "final" or "mean_zeros", in stage 0 no "mean_zeros",
+///          without a penalty no "alpha".
 /// @throws UsageError   options that do not fit the task or each other
 /// @throws Interrupted  a stop was asked for; the state is saved
 /// @throws Error        loss or gradient became NaN or infinite: names the step; the last good state is kept
