@@ -117,6 +117,10 @@ stages::BenchRequest bench_request(const CLI::App& command, const BenchArguments
   auto request = arguments.request;
   request.shapes = named_shapes(arguments);
   const bool of_experiment = !arguments.common.config.empty() || !arguments.common.output_dir.empty();
+  D2D_CHECK_USAGE(
+      arguments.common.output_dir.empty() || !arguments.common.config.empty() || request.shapes.empty(),
+      "[bench] --output-dir names an experiment, and layers named here belong to none. Hint: -o is the "
+      "folder for bench.json and its pictures");
   if (!request.model.empty() || (of_experiment && request.shapes.empty()))
     request.model = stages::subject_folder(experiment, request.model, "bench").string();
   if (request.shapes.empty() && request.model.empty()) request.shapes.push_back(bench::preset("24x128"));

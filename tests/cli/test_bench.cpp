@@ -137,6 +137,9 @@ TEST_CASE("bench: the folder of the results is not the experiment's, whose model
   const auto elsewhere = plan({"--config", config, "--output-dir", (dir / "elsewhere").string()});
   CHECK(elsewhere.code == 2);
   CHECK(contains(elsewhere.err, "no stage has a model there"));
+  const auto layer = plan({"--preset", "minilm", "--output-dir", (dir / "results").string()});
+  CHECK(layer.code == 2);
+  CHECK(contains(layer.err, "-o is the folder"));
 }
 
 TEST_CASE("bench: mistakes end with 2 and name the remedy") {
