@@ -104,9 +104,18 @@ TEST_CASE("calibration: with more confidence a bound costs more, and holds with 
   c.options.confidence = 0.95;
   const auto sure = eval::calibrate(*c.model, c.validation, c.options);
   CHECK(as_measured.drop <= 60);
-  CHECK(sure.margin > 0);
-  CHECK(sure.drop + sure.margin <= 60);
+  CHECK(sure.margin_to_all > 0);
+  CHECK(sure.drop + sure.margin_to_all <= 60);
   CHECK(sure.flops_share > as_measured.flops_share);
+  // A dense model whose predictions are those with all experts, but for a tenth of the examples.
+  auto dense = eval::evaluate(*c.model, c.validation, {});
+  dense.logits = dense.logits.clone();
+  dense.logits.narrow(0, 0, dense.size() / 10).neg_();
+  c.options.dense_score = eval::metric("accuracy", dense);
+  c.options.dense = &dense;
+  const auto against_dense = eval::calibrate(*c.model, c.validation, c.options);
+  CHECK(against_dense.margin > 0);
+  CHECK(against_dense.drop + against_dense.margin <= 60);
 }
 
 TEST_CASE("calibration: whole numbers stay whole under top_k") {

@@ -71,26 +71,31 @@ class Calibrator {
     c.score = metric(options_.metric, measured.predictions);
     c.flops_share = measured.cost.flops_share;
     c.drop = config::points_worse(options_.metric, options_.dense_score, c.score);
-    if (options_.max_drop) c.margin = margin_of(measured.predictions);
+    if (options_.max_drop) add_margins(c, measured.predictions);
+    const double margin = std::max(c.margin, c.margin_to_all);
     log::info("calibration: FLOPs {:.1f} % of dense, {} {:.4f} ({:+.2f} points{}) on validation data",
               100 * c.flops_share, options_.metric, c.score, 0 - c.drop,
-              c.margin > 0 ? format(", margin {:.2f}", c.margin) : "");
+              margin > 0 ? format(", margin {:.2f}", margin) : "");
     return tried_.emplace_back(std::move(c));
   }
 
-  /// Points by which what these lost of the first predictions measured, the all-experts model's, may be more
-  /// on other data.
-  double margin_of(const Predictions& predictions) {
+  /// Points by which `predictions` may be further below `reference` on other data than they are here.
+  double margin_of(const Predictions& reference, const Predictions& predictions) const {
     constexpr int64_t kResamples = 500;
-    if (!all_experts_) {
-      all_experts_ = predictions;
-      return 0;
-    }
-    const double lost = config::points_worse(options_.metric, metric(options_.metric, *all_experts_),
+    const double lost = config::points_worse(options_.metric, metric(options_.metric, reference),
                                              metric(options_.metric, predictions));
-    const double most = points_worse_at_most(options_.metric, *all_experts_, predictions, options_.confidence,
+    const double most = points_worse_at_most(options_.metric, reference, predictions, options_.confidence,
                                              kResamples, options_.seed);
     return std::max(0.0, most - lost);
+  }
+
+  /// The margins of a setting; the first predictions that come are the all-experts model's.
+  void add_margins(Calibration& c, const Predictions& predictions) {
+    if (options_.dense) c.margin = margin_of(*options_.dense, predictions);
+    if (all_experts_)
+      c.margin_to_all = margin_of(*all_experts_, predictions);
+    else
+      all_experts_ = predictions;
   }
 
   /// Searches the last position that costs more than the budget and the first that holds it; the path's own
@@ -138,7 +143,7 @@ class Calibrator {
         *options_.max_drop, dearest.drop);
     // Where the all-experts model is above the dense one on this split, much of that is luck: its checkpoint
     // was chosen on the same examples. So nothing may be more than the bound below it either.
-    bound_ = *options_.max_drop + std::min(0.0, dearest.drop);
+    all_drop_ = std::min(0.0, dearest.drop);
     if (dearest.drop < 0)
       log::info(
           "calibration: with all experts {:.2f} points above the dense model here; the bound counts from "
@@ -170,7 +175,10 @@ class Calibrator {
     std::vector<double> good;
     for (auto at = by_cost.begin(); at != by_cost.end(); ++at) {
       const auto i = static_cast<size_t>(std::distance(by_cost.begin(), at));
-      if (i == 0 || std::max(fit[i], drops[i]) + at->second->margin <= bound_) good.push_back(at->first);
+      const double drop = std::max(fit[i], drops[i]);
+      const bool holds = drop + at->second->margin <= *options_.max_drop &&
+                         drop - all_drop_ + at->second->margin_to_all <= *options_.max_drop;
+      if (i == 0 || holds) good.push_back(at->first);
     }
     return good;
   }
@@ -273,7 +281,7 @@ class Calibrator {
   const CalibrationOptions& options_;
   std::vector<ConvertedSite> sites_;
   double fixed_cost_ = 0;  // everything besides the converted sites, as a share of the dense model
-  double bound_ = 0;       // of for_max_drop, in points below the dense model
+  double all_drop_ = 0;    // of for_max_drop: the all-experts model's, where it is negative
   std::optional<Predictions> all_experts_;
   std::list<Calibration> tried_;
 };

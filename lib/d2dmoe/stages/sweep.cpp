@@ -103,6 +103,7 @@ Json calibrated_setting(const Task& task, const fs::path& dir) {
   calibration.confidence = options.max_drop_confidence;
   calibration.metric = task.metric;
   calibration.dense_score = eval::metric(task.metric, dense);
+  calibration.dense = &dense;
   calibration.batch_size = options.batch_size;
   calibration.seed = task.seed;
   calibration.device = task.device;
