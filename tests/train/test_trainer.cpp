@@ -252,6 +252,34 @@ TEST_CASE("trainer: a stopped run goes on to the same bytes, dropout and metrics
   CHECK(untimed_metrics(whole.path()) == untimed_metrics(parts.path()));
 }
 
+TEST_CASE("trainer: a stop during a validation loses no step, and the validation is done again") {
+  const auto data = learnable_data(12000);  // 3000 to validate on: that takes a while
+  auto options = quick_options();
+  options.max_steps = 6;
+  options.log_every = 1;
+  options.checkpoint_every = 0;
+  options.eval_every = 3.0 * 16 / 9000;  // after step 3
+  const TempDir whole, parts;
+  const auto a = run_training(whole.path(), data, options);
+  std::thread stopper([&] {
+    const auto third_step_is_logged = [&] {
+      return fs::exists(parts / "metrics.jsonl") &&
+             contains(io::read_file(parts / "metrics.jsonl"), "\"step\":3");
+    };
+    while (!third_step_is_logged()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    request_stop();
+  });
+  const auto message = message_of([&] { run_training(parts.path(), data, options); });
+  stopper.join();
+  request_stop(false);
+  CHECK(contains(message, "stopped at step 3 of 6; the state is saved"));
+  CHECK(events(parts.path(), "eval").empty());
+  const auto b = run_training(parts.path(), data, options);
+  CHECK(a.result.at("best") == b.result.at("best"));
+  check_same_weights(*a.model, *b.model);
+  CHECK(untimed_metrics(whole.path()) == untimed_metrics(parts.path()));
+}
+
 TEST_CASE("trainer: a run whose checkpoints are older, or broken, ends at the same bytes") {
   const auto data = learnable_data(200);
   auto options = quick_options();

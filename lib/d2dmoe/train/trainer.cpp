@@ -45,6 +45,8 @@ class Loop {
   void train_step();
   void check_finite(const StepValues& values, double norm);
   void log_step(double alpha, double lr, double norm);
+  void validate_and_save();
+  [[noreturn]] void save_and_stop();
   void validate();
   void save();
   Json result() const;
@@ -75,6 +77,7 @@ class Loop {
   Validation best_, last_;
   int64_t without_improvement_ = 0;
   bool stopped_early_ = false;
+  bool validation_due_ = false;  // the one of step_ was not finished
   int64_t sentences_ = 0;
   double seconds_before_ = 0, logged_at_ = 0;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
@@ -102,23 +105,39 @@ Loop::Loop(TrainJob& job)
 
 Json Loop::run() {
   start();
+  if (validation_due_) validate_and_save();
   while (step_ < total_ && !stopped_early_) {
-    if (stop_requested()) {
-      save();
-      recorder_->finish();
-      throw Interrupted(
-          format("[train] stopped at step {} of {}; the state is saved. Hint: the same command goes on",
-                 step_, total_));
-    }
+    if (stop_requested()) save_and_stop();
     train_step();
-    const bool validated = step_ % eval_interval_ == 0 || step_ == total_;
-    if (validated) validate();
-    if (validated || (options_.checkpoint_every > 0 && step_ % options_.checkpoint_every == 0)) save();
+    if (step_ % eval_interval_ == 0 || step_ == total_)
+      validate_and_save();
+    else if (options_.checkpoint_every > 0 && step_ % options_.checkpoint_every == 0)
+      save();
   }
   recorder_->finish();
   if (options_.keep_best && best_.step >= 0 && best_.step != step_)
     best_weights_.load(best_.step, *job_.model);
   return result();
+}
+
+void Loop::save_and_stop() {
+  save();
+  recorder_->finish();
+  throw Interrupted(format(
+      "[train] stopped at step {} of {}; the state is saved. Hint: the same command goes on", step_, total_));
+}
+
+/// A stop in the middle of the validation leaves the state before it, from which the validation is done
+/// again.
+void Loop::validate_and_save() {
+  validation_due_ = true;
+  try {
+    validate();
+  } catch (const Interrupted&) {
+    save_and_stop();
+  }
+  validation_due_ = false;
+  save();
 }
 
 void Loop::start() {
@@ -133,6 +152,7 @@ void Loop::start() {
     last_ = Validation::from_json(state.at("last"));
     without_improvement_ = state.at("without_improvement");
     stopped_early_ = state.at("stopped_early");
+    validation_due_ = state.value("validation_due", false);
     sentences_ = state.at("sentences");
     seconds_before_ = state.at("seconds");
     unproven_ = step_;
@@ -326,6 +346,7 @@ void Loop::save() {
                       {"last", last_.to_json()},
                       {"without_improvement", without_improvement_},
                       {"stopped_early", stopped_early_},
+                      {"validation_due", validation_due_},
                       {"sentences", sentences_},
                       {"seconds", seconds()}};
   io::save_checkpoint(job_.run, make_checkpoint(step_, state, *job_.model, optimizer_, job_.device),
