@@ -9,6 +9,7 @@
 #include "d2dmoe/eval/generate.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/io/json_file.h"
+#include "eval/tiny.h"
 #include "support/support.h"
 
 using namespace d2dmoe;
@@ -221,6 +222,14 @@ TEST_CASE("multiple choice: answers' likelihoods equal transformers'", "[golden]
   // A question that is cut off is left out.
   CHECK(eval::evaluate(*s.model, dataset.first(3), {}).size() == 1);
   CHECK(eval::evaluate(*s.model, dataset.first(4), {}).size() == 1);  // of two answers the right one alone
+}
+
+TEST_CASE("evaluate: a language model is not asked for classes, nor a classifier for tokens") {
+  const auto asked_for_classes = message_of([] { eval::evaluate(*stories().model, tiny_dataset(4), {}); });
+  CHECK(contains(asked_for_classes, "is a language model"));
+  CHECK(contains(asked_for_classes, "data.task"));
+  CHECK(contains(message_of([] { eval::evaluate(*tiny_model(), running_text(16, 16), {}); }),
+                 "is a classifier"));
 }
 
 TEST_CASE("decode timing: what it says of its run") {

@@ -61,6 +61,11 @@ torch::Tensor of_examples(const data::Dataset& dataset, Value value) {
 void evaluate_examples(models::Model& model, const data::Dataset& dataset, const EvaluateOptions& options,
                        Predictions& out) {
   const bool regression = out.task == Task::regression;
+  D2D_CHECK_USAGE(
+      model.language_model() == nullptr,
+      "[evaluate] 'model': is a language model, the task {} needs a classifier. Hint: set data.task "
+      "to language_modeling or multiple_choice",
+      data::task_name(out.task));
   out.tokens = run_batches(dataset, options, [&](const data::Batch& batch, nn::ForwardContext& context) {
     const auto logits = model.forward(batch, context).to(torch::kCPU, torch::kFloat32);  // [B, C]
     if (!out.logits.defined()) out.logits = torch::empty({dataset.size(), logits.size(1)});
