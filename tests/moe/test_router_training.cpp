@@ -76,6 +76,17 @@ const nlohmann::ordered_json kConfig = {{"test", 1}};
 
 }  // namespace
 
+TEST_CASE("router training: a small split gets smaller steps, not few of them") {
+  config::RouterOptions options;
+  options.epochs = 7;
+  options.batch_tokens = 4096;
+  CHECK(moe::router_batch(356000, options) == 4096);
+  CHECK(moe::router_batch(100000, options) == 1400);  // 500 steps
+  CHECK(moe::router_batch(5000, options) == 256);
+  options.batch_tokens = 100;
+  CHECK(moe::router_batch(5000, options) == 100);  // never more than was asked for
+}
+
 TEST_CASE("router training: routers of any scale beat the mean clearly and approach the oracle") {
   const TempDir dir;
   Problem problem;

@@ -1,6 +1,8 @@
 #include <fstream>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/io/json_file.h"
 #include "d2dmoe/stages/common.h"
 #include "support/support.h"
 #include "support/tiny.h"
@@ -50,6 +52,46 @@ TEST_CASE("stages: the config of a stage holds what decides its result and nothi
   CHECK(stages::stage_config(experiment, "train") == before);
   experiment.options.train.epochs = 5;
   CHECK_FALSE(stages::stage_config(experiment, "train") == before);
+}
+
+TEST_CASE("stages: a data file that was changed is another config") {
+  const TempDir dir;
+  const auto experiment = config::load_experiment(write_tiny_experiment(dir.path()), {});
+  const auto before = stages::stage_config(experiment, "train");
+  std::ofstream(dir / "test.txt", std::ios::app) << "i am glad;joy\n";
+  CHECK(stages::stage_config(experiment, "train") == before);  // training does not read it
+  std::ofstream(dir / "train.txt", std::ios::app) << "i am glad;joy\n";
+  const auto changes = io::config_changes(before, stages::stage_config(experiment, "train"));
+  REQUIRE(changes.size() == 1);
+  CHECK(contains(changes[0], "data_sha256.train was "));
+}
+
+TEST_CASE("stages: a model is judged by its own classes in their order") {
+  const TempDir dir;
+  const auto file = write_tiny_experiment(dir.path());
+  const auto refused = [&](const std::vector<std::string>& changes) {
+    const auto experiment = config::load_experiment(file, changes);
+    const auto inputs = stages::open_inputs(experiment, dir / "model", {"test"});
+    const auto model = models::load_model(inputs.folder);
+    return message_of([&] { stages::check_classes(inputs, *model); });
+  };
+  const std::string other_order =
+      "data.label_names=[\"joy\", \"anger\", \"fear\", \"love\", \"sadness\", \"surprise\"]";
+  CHECK(refused({other_order}).empty());  // nobody named the model's classes
+
+  auto config = io::read_json_file(dir.path() / "model/config.json");
+  const std::vector<std::string> names = {"anger", "fear", "joy", "love", "sadness", "surprise"};
+  for (size_t i = 0; i < names.size(); ++i) config["id2label"][std::to_string(i)] = names[i];
+  io::write_file(dir.path() / "model/config.json", config.dump());
+  CHECK(refused({}).empty());
+  const auto message = refused({other_order});
+  CHECK(contains(message, "joy, anger, fear"));
+  CHECK(contains(message, "anger, fear, joy"));
+  CHECK(contains(message, "data.label_names"));
+
+  for (size_t i = 0; i < names.size(); ++i) config["id2label"][std::to_string(i)] = "mood " + names[i];
+  io::write_file(dir.path() / "model/config.json", config.dump());
+  CHECK(contains(refused({}), "mood anger"));
 }
 
 TEST_CASE("stages: inputs are checked against the model") {

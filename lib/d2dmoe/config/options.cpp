@@ -239,7 +239,11 @@ void RouterOptions::describe(Fields& f) {
   f.add("depth", depth, "Linear layers of a router; 1 = one from the model width to the experts.")
       .range(1, 16);
   f.add("epochs", epochs, "Passes over the training split; parts of one are allowed.").above(0).below(kBatch);
-  f.add("batch_tokens", batch_tokens, "Token rows per optimiser step.").range(1, kMany);
+  f.add("batch_tokens", batch_tokens,
+        "Token rows per optimiser step, at most: a split that would give fewer than 500 steps gets smaller "
+        "ones, down "
+        "to 256 rows.")
+      .range(1, kMany);
   f.add("lr", lr, "Largest learning rate of Adam.").above(0);
   f.add("schedule", schedule, "Learning rate over the steps.").one_of(kLrDecays);
   f.add("loss", loss, "What a router minimises.").one_of(kRouterLosses);

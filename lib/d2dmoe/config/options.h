@@ -174,7 +174,7 @@ struct RouterOptions {
   int64_t width = 128;
   int64_t depth = 2;  ///< 1 = one linear layer
   double epochs = 7;
-  int64_t batch_tokens = 4096;  ///< token rows per optimiser step
+  int64_t batch_tokens = 4096;  ///< token rows per optimiser step, at most
   double lr = 1e-3;
   std::string schedule = "cosine";
   std::string loss = "row";  ///< a name of kRouterLosses

@@ -4,29 +4,16 @@
 #include <utility>
 
 namespace d2dmoe {
-namespace {
-
-constexpr uint64_t kGolden = 0x9E3779B97F4A7C15;
-
-/// The output function of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
-/// 2014).
-uint64_t mix(uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-  return z ^ (z >> 31);
-}
-
-}  // namespace
 
 uint64_t derive_seed(uint64_t seed, std::string_view use, uint64_t index) {
   uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
   for (const char c : use) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
-  return mix(mix(mix(seed + kGolden) ^ hash) + kGolden * (index + 1));
+  return split_mix(split_mix(split_mix(seed + kSplitMixStep) ^ hash) + kSplitMixStep * (index + 1));
 }
 
 uint64_t Rng::next() {
-  state_ += kGolden;
-  return mix(state_);
+  state_ += kSplitMixStep;
+  return split_mix(state_);
 }
 
 uint64_t Rng::below(uint64_t bound) {

@@ -10,6 +10,16 @@ namespace d2dmoe {
 /// each other, and adding one leaves the others as they were.
 uint64_t derive_seed(uint64_t seed, std::string_view use, uint64_t index = 0);
 
+inline constexpr uint64_t kSplitMixStep = 0x9E3779B97F4A7C15;  ///< between two states of SplitMix64
+
+/// The output function of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
+/// 2014).
+inline uint64_t split_mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+  return z ^ (z >> 31);
+}
+
 /// A small generator whose numbers are the same on every platform (SplitMix64), unlike the distributions of
 /// <random>.
 class Rng {

@@ -24,14 +24,6 @@ bool all_integers(const std::vector<std::string>& labels) {
                      [](const std::string& l) { return as_integer(l).has_value(); });
 }
 
-// "LABEL_0", "LABEL_1", …: what a config.json holds when nobody named the classes.
-bool are_generic(const std::vector<std::string>& names) {
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (names[i] != "LABEL_" + std::to_string(i)) return false;
-  }
-  return true;
-}
-
 // 0, 1, … n-1 without a gap.
 bool are_all_ids(const std::vector<std::string>& distinct) {
   for (size_t i = 0; i < distinct.size(); ++i) {
@@ -42,15 +34,25 @@ bool are_all_ids(const std::vector<std::string>& distinct) {
 
 }  // namespace
 
+bool are_generic(const std::vector<std::string>& names) {
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i] != "LABEL_" + std::to_string(i)) return false;
+  }
+  return true;
+}
+
 LabelMap::LabelMap(std::vector<std::string> names) : names_(std::move(names)) {
-  D2D_CHECK_USAGE(
-      names_.size() >= 2,
-      "[data] 'label': the training data has {} class(es), must have at least 2. Hint: is the label column "
-      "the right one? For numbers as targets set task to \"regression\"",
-      names_.size());
+  D2D_CHECK_USAGE(names_.size() >= 2,
+                  "[data] 'data.label': the training data has {} class(es), must have at least 2. Hint: is "
+                  "the label column "
+                  "the right one? For numbers as targets set task to \"regression\"",
+                  names_.size());
   for (size_t i = 0; i < names_.size(); ++i) {
-    D2D_CHECK_USAGE(ids_.emplace(names_[i], static_cast<int64_t>(i)).second,
-                    "[data] 'label_names': '{}' stands twice", io::printable(names_[i]));
+    D2D_CHECK_USAGE(
+        ids_.emplace(names_[i], static_cast<int64_t>(i)).second,
+        "[data] the class name '{}' stands twice. Hint: give every class its own name, in data.label_names "
+        "or in id2label of the model's config.json",
+        io::printable(names_[i]));
   }
 }
 

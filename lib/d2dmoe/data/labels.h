@@ -26,6 +26,9 @@ class LabelMap {
 /// The distinct labels, sorted; in numeric order when all are integers.
 std::vector<std::string> distinct_labels(const std::vector<std::string>& labels);
 
+/// Whether the names are "LABEL_0", "LABEL_1", …: what a config.json holds when nobody named the classes.
+bool are_generic(const std::vector<std::string>& names);
+
 /// The class names for training labels: `wanted` when given, else `model_labels` when they cover the labels
 /// (by name, or as ids), else the labels' own.
 LabelMap choose_labels(const std::vector<std::string>& labels, const std::vector<std::string>& wanted,

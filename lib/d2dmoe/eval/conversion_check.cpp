@@ -105,7 +105,7 @@ ConversionError conversion_error(models::Model& model, const data::Batch& batch,
     experts = logits_of(model, batch);
   }
   {
-    const ScopedSetting setting(model, uniform_setting(model, {"all", 0, 0}));
+    const ScopedSetting setting(model, uniform_setting(model, moe::kEveryExpert));
     all = logits_of(model, batch);
   }
   return {largest(all - dense), largest(experts - dense), largest(dense)};

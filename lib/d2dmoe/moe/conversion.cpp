@@ -97,7 +97,7 @@ ExpertFeedForward& convert_site(nn::Site& site, const cluster::Split& split, con
       std::make_shared<Router>(w.d_in(), router.width, router.depth, split.experts - split.shared, seed);
   scores->to(w.w1.device());
   auto layer = std::make_shared<ExpertFeedForward>(w, split.experts, split.shared, std::move(scores));
-  layer->selection() = {"all", 0, 0};
+  layer->selection() = kEveryExpert;
   layer->set_origin({split.permutation.to(torch::kCPU, torch::kInt64).contiguous(), split_name});
   site.replace(layer);
   return *layer;

@@ -143,7 +143,6 @@ class Collector : public nn::Observer {
 void fill(TokenStore& store, models::Model& model, Collector& collector, const data::Dataset& dataset,
           const std::vector<std::vector<int64_t>>& batches, Places places, torch::Device device,
           Progress& progress) {
-  const Selection all{"all", 0, 0};
   int64_t since_release = 0;
   data::BatchLoader loader(dataset, batches, {.threads = dataset.loader_threads()});
   while (const auto loaded = loader.next()) {
@@ -153,7 +152,7 @@ void fill(TokenStore& store, models::Model& model, Collector& collector, const d
           "again to go on");
     const auto batch = loaded->to(device);
     nn::ForwardContext ctx(batch);
-    ctx.selection = &all;
+    ctx.selection = &kEveryExpert;
     ctx.observers.push_back(&collector);
     collector.start(store, places.take(batch.tokens()));
     models::run_layers(model, batch, ctx);

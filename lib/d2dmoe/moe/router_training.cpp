@@ -9,6 +9,7 @@
 #include <numbers>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/core/signals.h"
@@ -18,6 +19,12 @@ namespace d2dmoe::moe {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// A router of MiniLM's needs about so many steps before its curve no longer gains (7 epochs of 356 000 tokens
+// are 609). A small split gets them from smaller batches, though not from ones that are mostly noise.
+constexpr int64_t kWantedSteps = 500;
+constexpr int64_t kLeastBatch = 256;
+constexpr int64_t kFewSteps = 100;
 
 constexpr int64_t kLogEvery = 20;  // steps between events
 // A step's rows are random slices of so many: rows within a slice stay together (they are in random order
@@ -68,11 +75,18 @@ class Training {
     torch::NoGradGuard no_grad;
     const auto& options = job.options;
     rows_ = job.data.train.rows();
-    slice_rows_ = std::min(kSliceRows, options.batch_tokens);
-    slices_per_step_ = std::max<int64_t>(1, options.batch_tokens / slice_rows_);
+    const int64_t batch = router_batch(rows_, options);
+    slice_rows_ = std::min(kSliceRows, batch);
+    slices_per_step_ = std::max<int64_t>(1, batch / slice_rows_);
     const int64_t slices = (rows_ + slice_rows_ - 1) / slice_rows_;
     steps_per_epoch_ = (slices + slices_per_step_ - 1) / slices_per_step_;
     total_steps_ = std::max<int64_t>(1, std::llround(options.epochs * static_cast<double>(steps_per_epoch_)));
+    if (total_steps_ < kFewSteps) {
+      log::warn(
+          "[routers] {} token rows give only {} steps of {}: the routers may know little. Hint: more "
+          "convert.router.epochs, or more training data",
+          rows_, total_steps_, slice_rows_ * slices_per_step_);
+    }
     for (size_t i = 0; i < job.sites.size(); ++i) add_site(i);
   }
 
@@ -343,6 +357,11 @@ class Training {
 };
 
 }  // namespace
+
+int64_t router_batch(int64_t rows, const config::RouterOptions& options) {
+  const auto wanted = static_cast<int64_t>(options.epochs * static_cast<double>(rows) / kWantedSteps);
+  return std::min(options.batch_tokens, std::max(kLeastBatch, wanted));
+}
 
 std::vector<RouterResult> train_routers(const RouterJob& job) {
   if (job.sites.empty()) return {};

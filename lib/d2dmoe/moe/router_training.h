@@ -19,6 +19,10 @@ struct RouterJob {
   torch::ScalarType dtype = torch::kFloat32;
 };
 
+/// Token rows of one optimiser step: options.batch_tokens, or fewer where that would give few steps.
+/// @param rows  training rows
+int64_t router_batch(int64_t rows, const config::RouterOptions& options);
+
 /// What became of one site's router.
 struct RouterResult {
   std::string site;

@@ -18,6 +18,8 @@ struct Selection {
   bool operator==(const Selection&) const = default;
 };
 
+inline const Selection kEveryExpert{"all", 0, 0};
+
 /// Names of the rules, in the order of config::kRules.
 std::vector<std::string> selection_rules();
 

@@ -7,8 +7,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <bit>
 
+#include "d2dmoe/core/bfloat16_bits.h"
 #include "d2dmoe/nn/random_bits.h"
 #include "d2dmoe/nn/simd.h"
 
@@ -42,17 +42,12 @@ D2D_CLONES void drop_some(const float* x, float* out, int64_t first, int64_t siz
   drop_chunk(x, out, first, size, seed, threshold, scale);
 }
 
-// Round to nearest even, as the conversion of c10::BFloat16 does, in a form that becomes vector instructions.
 D2D_CLONES void drop_some(const c10::BFloat16* x, c10::BFloat16* out, int64_t first, int64_t size,
                           uint64_t seed, uint32_t threshold, float scale) {
   float wide[kChunk];
-  for (int64_t i = 0; i < size; ++i) wide[i] = std::bit_cast<float>(static_cast<uint32_t>(x[i].x) << 16);
+  for (int64_t i = 0; i < size; ++i) wide[i] = float_of_bfloat16(x[i].x);
   drop_chunk(wide, wide, first, size, seed, threshold, scale);
-  for (int64_t i = 0; i < size; ++i) {
-    const auto word = std::bit_cast<uint32_t>(wide[i]);
-    const uint32_t rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
-    out[i].x = static_cast<uint16_t>(wide[i] == wide[i] ? rounded : 0x7fc0);
-  }
+  for (int64_t i = 0; i < size; ++i) out[i].x = bfloat16_bits(wide[i]);
 }
 
 template <class T>

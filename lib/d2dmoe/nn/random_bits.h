@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "d2dmoe/core/random.h"
+
 /// The random numbers of dropout: any element's can be computed by any thread, from a seed and a counter.
 namespace d2dmoe::nn {
 
@@ -12,10 +14,7 @@ inline constexpr uint32_t kRandomRange = 1 << 16;
 
 /// SplitMix64 of a counter.
 inline uint64_t random_bits(uint64_t seed, uint64_t block) {
-  uint64_t z = seed + (block + 1) * 0x9e3779b97f4a7c15;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
+  return split_mix(seed + (block + 1) * kSplitMixStep);
 }
 
 /// An element is dropped where its 16 bits are below this. @param p  in [0, 1); rounded to a multiple of

@@ -4,9 +4,9 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
+#include "d2dmoe/core/bfloat16_bits.h"
 #include "d2dmoe/nn/simd.h"
 
 namespace d2dmoe::sparsity {
@@ -40,16 +40,12 @@ D2D_CLONES void combine_row(const float* a, float* out, int64_t size, float of_s
   }
 }
 
-// bfloat16 is the upper half of a float; rounding as c10::BFloat16 does, without its look at NaN.
 D2D_CLONES void widen(const c10::BFloat16* a, float* out, int64_t size) {
-  for (int64_t i = 0; i < size; ++i) out[i] = std::bit_cast<float>(static_cast<uint32_t>(a[i].x) << 16);
+  for (int64_t i = 0; i < size; ++i) out[i] = float_of_bfloat16(a[i].x);
 }
 
 D2D_CLONES void narrow(const float* a, c10::BFloat16* out, int64_t size) {
-  for (int64_t i = 0; i < size; ++i) {
-    const auto word = std::bit_cast<uint32_t>(a[i]);
-    out[i].x = static_cast<uint16_t>((word + 0x7fff + ((word >> 16) & 1)) >> 16);
-  }
+  for (int64_t i = 0; i < size; ++i) out[i].x = bfloat16_bits(a[i]);
 }
 
 constexpr int64_t kPiece = 1024;  // of a bfloat16 row, widened at a time

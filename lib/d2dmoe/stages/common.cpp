@@ -6,9 +6,12 @@
 #include "d2dmoe/core/hash.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/data/choice_source.h"
+#include "d2dmoe/data/content_hash.h"
 #include "d2dmoe/data/image_source.h"
+#include "d2dmoe/data/labels.h"
 #include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/metrics.h"
+#include "d2dmoe/io/json_file.h"
 #include "d2dmoe/models/labels.h"
 
 namespace d2dmoe::stages {
@@ -163,6 +166,26 @@ models::LoadOptions head_options(const data::Splits& data) {
   return options;
 }
 
+void check_classes(const Inputs& inputs, models::Model& model) {
+  if (inputs.data.task != data::Task::classification) return;
+  const auto names = models::class_names(model);
+  const auto& wanted = inputs.data.label_names;
+  if (names == wanted || (names.size() == wanted.size() && data::are_generic(names))) return;
+  const auto list = [](const std::vector<std::string>& all) {
+    constexpr size_t kShown = 8;
+    std::string text;
+    for (size_t i = 0; i < std::min(all.size(), kShown); ++i)
+      text += (i > 0 ? ", " : "") + io::printable(all[i]);
+    return all.size() > kShown ? format("{}, … ({} in all)", text, all.size()) : text;
+  };
+  throw UsageError(
+      format("[stages] 'data.label_names': the data's classes are {}; those of '{}' are {}. Hint: leave "
+             "data.label_names "
+             "away, or write the model's names in the model's order; labels that the model does not know "
+             "cannot be judged",
+             list(wanted), inputs.folder.dir(), list(names)));
+}
+
 Json stage_config(const config::LoadedExperiment& experiment, const std::string& stage) {
   const Json all = config::to_json(experiment.options);
   const Start start = start_of(experiment.options, stage);
@@ -176,6 +199,10 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
   }
   kept["data"] = all.at("data");
   if (stage != "sweep_tau") kept["data"].erase("test");
+  for (const char* split : {"train", "validation", "test"}) {  // files that were changed are other data
+    const auto path = kept["data"].find(split);
+    if (path != kept["data"].end()) kept["data_sha256"][split] = data::content_hash(path->get<std::string>());
+  }
   kept[stage] = all.at(stage);
   // How often a run saves and talks is free to change between two of its parts.
   for (const char* key : {"checkpoint_every", "keep_checkpoints", "log_every"}) {

@@ -49,10 +49,16 @@ io::Weights weights_needed(const std::string& stage);
 /// The head that a model of these data has.
 models::LoadOptions head_options(const data::Splits& data);
 
+/// @throws UsageError  the data's classes are not the model's, or stand in another order (a model whose
+/// classes nobody
+///                     named takes any as many)
+void check_classes(const Inputs& inputs, models::Model& model);
+
 /// The metric that training watched.
 std::string metric_of(const config::LoadedExperiment& experiment, data::Task task);
 
-/// The resolved config without what cannot change a stage's result (output_dir, threads, later stages).
+/// The resolved config without what cannot change a stage's result (output_dir, threads, later stages), with
+/// hashes of the start model and of the data.
 nlohmann::ordered_json stage_config(const config::LoadedExperiment& experiment, const std::string& stage);
 
 /// While it lives, the log goes to the run folder's log.txt too.

@@ -190,7 +190,7 @@ Json measure_all(const Task& task, const fs::path& dir) {
   log::info("{}", eval::point_line(dense));
 
   Json all = {{"label", "converted, all on"}, {"rule", "all"}, {"value", 0}, {"floor", 0}};
-  all.update(sweep.measure(eval::uniform_setting(*task.routed, {"all", 0, 0}), /*timed=*/false));
+  all.update(sweep.measure(eval::uniform_setting(*task.routed, moe::kEveryExpert), /*timed=*/false));
   log::info("{}", eval::point_line(all));
 
   Json calibrated;
@@ -278,6 +278,7 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
             static_cast<uint64_t>(experiment.options.run.seed),
             device};
   D2D_CHECK_USAGE(!task.measured.empty(), "[sweep-tau] 'data.{}': holds no examples", options.split);
+  check_classes(inputs, *task.routed);
   check_comparable(*task.dense, *task.routed, dense_dir);
   task.routed->to(device);
   task.dense->to(device);
