@@ -8,7 +8,6 @@
 #include "d2dmoe/report/bench.h"
 #include "d2dmoe/stages/bench.h"
 #include "d2dmoe/stages/command_plan.h"
-#include "d2dmoe/stages/subject.h"
 
 namespace d2dmoe::app {
 namespace {
@@ -122,7 +121,7 @@ stages::BenchRequest bench_request(const CLI::App& command, const BenchArguments
       "[bench] --output-dir names an experiment, and layers named here belong to none. Hint: -o is the "
       "folder for bench.json and its pictures");
   if (!request.model.empty() || (of_experiment && request.shapes.empty()))
-    request.model = stages::subject_folder(experiment, request.model, "bench").string();
+    request.model = model_folder(experiment, request.model, "bench").string();
   if (request.shapes.empty() && request.model.empty()) request.shapes.push_back(bench::preset("24x128"));
   if (command.count("--share") > 0) request.model_shares = request.shares;
   for (auto& shape : request.shapes) {
@@ -169,9 +168,12 @@ void add_bench(CLI::App& app) {
     const auto request = [&] { return bench_request(*command, *arguments, experiment); };
     const auto plan = [&] { return stages::plan_bench(experiment, request(), folder); };
     if (only_planned(arguments->common, experiment, plan, stages::command_plan_text)) return;
+    const auto resolved = request();
+    stages::check_request(resolved);
+    if (!folder.empty()) stages::check_results_folder(folder);  // not after minutes of measuring
     const bool live = !arguments->common.json && !arguments->markdown;
     LivePrinter printer;
-    const auto result = stages::bench(experiment, request(), live ? printer.seen() : stages::BenchSeen());
+    const auto result = stages::bench(experiment, resolved, live ? printer.seen() : stages::BenchSeen());
     if (live) std::cout << "\n" << report::bench_machine_text(result);
     if (arguments->markdown) std::cout << report::bench_markdown(result);
     if (arguments->common.json) std::cout << result.dump(2) << "\n";

@@ -5,9 +5,9 @@
 #include "command.h"
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
 #include "d2dmoe/stages/command_plan.h"
 #include "d2dmoe/stages/generate.h"
-#include "d2dmoe/stages/subject.h"
 
 namespace d2dmoe::app {
 namespace {
@@ -27,7 +27,10 @@ void add_generate_options(CLI::App& command, GenerateArguments& arguments) {
       ->type_name("DIR");
   command.add_option("-p,--prompt", request.prompts, "Text to go on with; may be given several times")
       ->type_name("TEXT");
-  command.add_option("input", arguments.input, "File with one prompt per line; - = stdin")->type_name("FILE");
+  command
+      .add_option("input", arguments.input,
+                  "File with one prompt per line, an empty line being an empty prompt; - = stdin")
+      ->type_name("FILE");
   command.add_option("-n,--max-new-tokens", request.max_new_tokens, "Tokens at most")->capture_default_str();
   command.add_option("-t,--temperature", sampling.temperature, "0 = greedy: always the likeliest token")
       ->capture_default_str();
@@ -49,20 +52,21 @@ void add_generate_options(CLI::App& command, GenerateArguments& arguments) {
 stages::GenerateRequest generate_request(const GenerateArguments& arguments,
                                          const config::LoadedExperiment& experiment) {
   stages::GenerateRequest request = arguments.request;
-  request.model = stages::subject_folder(experiment, request.model, "generate").string();
+  request.model = model_folder(experiment, request.model, "generate").string();
   request.device = parse_device(experiment.options.run.device);
   request.sampling.seed = static_cast<uint64_t>(experiment.options.run.seed);
   request.json = arguments.common.json;
   return request;
 }
 
-/// The prompts of the command line, else of the input.
-std::vector<std::string> prompts(const GenerateArguments& arguments) {
-  auto prompts = arguments.request.prompts;
-  D2D_CHECK_USAGE(prompts.empty() || arguments.input.empty(),
+/// Without prompts of the command line: those of the input.
+void read_input(const GenerateArguments& arguments, stages::GenerateRequest& request) {
+  D2D_CHECK_USAGE(request.prompts.empty() || arguments.input.empty(),
                   "[generate] both --prompt and '{}' are given. Hint: one of them", arguments.input);
-  if (!prompts.empty()) return prompts;
-  return stages::read_prompts(arguments.input.empty() ? "-" : arguments.input);
+  if (!request.prompts.empty()) return;
+  const std::string input = arguments.input.empty() ? "-" : arguments.input;
+  request.prompts = stages::read_prompts(input);
+  request.origin = input == "-" ? "stdin" : input;
 }
 
 }  // namespace
@@ -77,9 +81,9 @@ void add_generate(CLI::App& app) {
     const auto plan = [&] { return stages::plan_generate(generate_request(*arguments, experiment)); };
     if (only_planned(arguments->common, experiment, plan, stages::command_plan_text)) return;
     auto request = generate_request(*arguments, experiment);
-    request.prompts = prompts(*arguments);
+    read_input(*arguments, request);
     const auto run = stages::generate(request, std::cout);
-    std::cerr << stages::generation_text(run) << std::endl;
+    log::write(log::Level::info, stages::generation_text(run));
   });
 }
 

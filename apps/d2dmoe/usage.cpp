@@ -31,6 +31,28 @@ std::string plain(const CLI::ParseError& error) {
   return text.substr(0, text.find('\n'));
 }
 
+/// What the values of an option are, where CLI11 reads them as numbers; "" elsewhere.
+std::string wanted(const CLI::Option& option) {
+  const bool list = option.get_delimiter() != '\0';
+  const std::string type = option.get_type_name();
+  if (type == "INT") return list ? "whole numbers separated by commas" : "a whole number";
+  if (type == "FLOAT") return list ? "numbers separated by commas" : "a number";
+  return "";
+}
+
+/// The message for a number that is none; "" for other errors.
+std::string number_message(const CLI::App& command, const CLI::ParseError& error, const std::string& place) {
+  for (const CLI::Option* option : command.get_options()) {
+    const std::string what = wanted(*option);
+    if (what.empty()) continue;
+    const std::string name = option->get_name();
+    if (!plain(error).starts_with("Could not convert: " + name + " = ")) continue;
+    return format("[{}] '{} {}': must be {}. Hint: `{} --help` shows what it takes", place, name,
+                  io::printable(d2dmoe::join(option->results(), ",")), what, place);
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
@@ -59,6 +81,8 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
     return format("[{}] '{}': one argument too many. Hint: `{}` shows what it takes", place,
                   io::printable(unexpected.front()), help);
   }
+  const std::string of_number = number_message(*command, error, place);
+  if (!of_number.empty()) return of_number;
   return format("[{}] {}. Hint: `{}` shows what it takes", place, plain(error), help);
 }
 

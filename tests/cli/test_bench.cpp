@@ -157,6 +157,11 @@ TEST_CASE("bench: mistakes end with 2 and name the remedy") {
   fails({"--mask", "cold"}, "'--mask cold': no such kind. Hint: ");
   fails({"--share", "1.5"}, "'--share 1.5': must be in [0, 1]");
   fails({"--rows", "0"}, "'--rows 0': must be in [1, 1048576]");
+  fails({"--rows", "a"},
+        "'--rows a': must be whole numbers separated by commas. Hint: `d2dmoe bench --help`");
+  fails({"--rows", "16,2.5"}, "'--rows 16,2.5': must be whole numbers");
+  fails({"--share", "half"}, "'--share half': must be numbers separated by commas");
+  fails({"--copies", "many"}, "'--copies many': must be a whole number. Hint: ");
   fails({"--dtype", "int8"}, "'int8' is not a dtype");
   fails({"--activation", "swoosh"}, "'--activation swoosh': no such activation. Hint: there are relu");
   fails({"--runs", "0"}, "'--runs 0'");
@@ -169,4 +174,28 @@ TEST_CASE("bench: mistakes end with 2 and name the remedy") {
   fails({"--model", (dir / "none").string()}, "no such folder");
   fails({"--model", dir.path().string()}, "has no d2dmoe.json, must be a converted model folder. Hint: ");
   fails({"--device", "tpu"}, "'device' is \"tpu\", must be auto, cpu");
+}
+
+TEST_CASE("bench: a folder that results cannot be written to is refused before anything is measured") {
+  TempDir dir;
+  io::write_file(dir / "notes.txt", "precious");
+  std::filesystem::create_directories(dir / "taken/bench.md");
+  const auto refused = [](const std::filesystem::path& output, const std::string& part) {
+    for (const bool dry : {false, true}) {
+      std::vector<std::string> arguments = {"--d-model",     "8", "--experts", "2",
+                                            "--expert-size", "8", "--rows",    "1",
+                                            "--share",       "1", "-o",        output.string()};
+      if (dry) arguments.emplace_back("--dry-run");
+      const auto run = run_bench(arguments);
+      INFO(run.err);
+      CHECK(run.code == 2);
+      CHECK(run.out == "");
+      CHECK(contains(run.err, part));
+    }
+  };
+  refused(dir / "notes.txt", "notes.txt' is a file, must be a folder for bench.json");
+  refused(dir / "notes.txt/below", "notes.txt' is a file, must be a folder");
+  refused(dir / "taken", "'bench.md' is a folder there");
+  CHECK(io::read_file(dir / "notes.txt") == "precious");
+  CHECK(std::filesystem::is_directory(dir / "taken/bench.md"));
 }

@@ -99,6 +99,20 @@ TEST_CASE("commands: run goes through all stages, and every other command reads 
       CHECK(contains(refused.err, "--rule, --value and --floor do not fit site 'layers.0.ffn'"));
     }
   }
+  for (const std::string command : {"eval", "predict"}) {
+    const auto refused =
+        test::d2dmoe({command, "--config", config, "--rule", "all", "--value", "0.3"}, "a text\n");
+    INFO(refused.err);
+    CHECK(refused.code == 2);
+    CHECK(refused.out == "");
+    CHECK(
+        contains(refused.err, "'--value 0.3': the rule \"all\" runs every expert and has no value. Hint: "));
+  }
+  CHECK(test::d2dmoe({"predict", "--config", config, "--rule", "all", "--floor", "1"}, "a text\n").code == 2);
+  const auto everything = test::d2dmoe({"predict", "--config", config, "--rule", "all"}, "a text\n");
+  INFO(everything.err);
+  REQUIRE(everything.code == 0);
+  CHECK(Json::parse(everything.out).at("executed_share") == 1);
   const auto without_interval = test::d2dmoe({"eval", "--config", config, "--set", "sweep_tau.bootstrap=0"});
   CHECK(without_interval.code == 0);
   CHECK_FALSE(contains(without_interval.out, "95 %"));

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <thread>
 
 #include "support/process.h"
@@ -103,4 +104,31 @@ TEST_CASE("predict: --logits are the numbers behind the probabilities") {
   std::vector<double> probabilities;
   for (const auto& [name, p] : line.at("probabilities").items()) probabilities.push_back(p.get<double>());
   CHECK(difference(logits.softmax(0), torch::tensor(probabilities, torch::kFloat64), 1e-12) == "");
+}
+
+TEST_CASE("predict: a text that is cut says so, and a warning counts them") {
+  TempDir dir;
+  write_tiny_model(dir / "model");
+  const auto predict = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"predict", "-q", "--tokens", "--model", (dir / "model").string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    auto result = test::d2dmoe(arguments, "i feel so very happy and calm today\n\nfine\n");
+    INFO(result.err);
+    REQUIRE(result.code == 0);
+    std::istringstream lines(result.out);
+    std::vector<Json> answers;
+    for (std::string line; std::getline(lines, line);) answers.push_back(Json::parse(line));
+    REQUIRE(answers.size() == 3);
+    return std::pair(answers, result.err);
+  };
+  const auto [whole, silence] = predict({});
+  CHECK(silence == "");
+  CHECK_FALSE(whole[0].contains("truncated"));
+  const auto [cut, warning] = predict({"--max-length", "7"});
+  CHECK(cut[0].at("truncated") == true);
+  CHECK(cut[0].at("whole_tokens") == whole[0].at("tokens").size());
+  CHECK(cut[0].at("tokens").size() == 7);
+  CHECK_FALSE(cut[1].contains("truncated"));
+  CHECK_FALSE(cut[2].contains("whole_tokens"));
+  CHECK(contains(warning, "warning: cut at 7 tokens: 1 of 3 texts"));
 }

@@ -19,6 +19,7 @@ TEST_CASE("error: nearest_word finds slips of the pen only") {
   CHECK(nearest_word("momemtun", known) == "momentum");
   CHECK(nearest_word("adma", {"adamw", "adam"}) == "adam");  // neighbours swapped: one slip
   CHECK(nearest_word("quantisation", {"activation"}) == "");
+  CHECK(nearest_word("foo", {"hot"}) == "");  // two of three letters
   CHECK(nearest_word("x", {}) == "");
 }
 

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "capture.h"
+#include "d2dmoe/core/log.h"
 #include "d2dmoe/core/terminal.h"
 #include "support/support.h"
 
@@ -30,6 +31,18 @@ TEST_CASE("progress: longer work ends with one plain line in a pipe") {
   CHECK(contains(text, "took 0:01, loss 0.31\n"));
   CHECK(text.find('\n') == text.size() - 1);
   CHECK_FALSE(contains(text, "\x1b"));
+}
+
+TEST_CASE("progress: is silent where only warnings are wanted") {
+  const std::string text = test::stderr_of([] {
+    log::set_level(log::Level::warn);
+    Progress progress("quiet", 4, "steps");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1050));
+    progress.advance(4);
+    progress.finish();
+    log::set_level(log::Level::info);
+  });
+  CHECK(text.empty());
 }
 
 TEST_CASE("progress: durations, counts and bytes for people") {

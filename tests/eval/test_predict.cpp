@@ -60,6 +60,8 @@ TEST_CASE("predict: answers stand in the order given and equal the model's") {
     CHECK_FALSE(out[i].executed_share.has_value());
   }
   CHECK(out[0].tokens[1].token == "t9");
+  CHECK(out[0].whole_length == 4);
+  CHECK_FALSE(out[0].truncated());
   CHECK(eval::predict(*model, NumberTokenizer(), {}, {}).empty());
 }
 
@@ -108,6 +110,8 @@ TEST_CASE("predict: long texts are cut at the model's limit, regression gives a 
   for (int i = 0; i < 100; ++i) text += "9 ";
   const auto out = eval::predict(*model, NumberTokenizer(), {{text, {}}}, {});
   CHECK(out[0].tokens.size() == 40);
+  CHECK(out[0].whole_length == 100);
+  CHECK(out[0].truncated());
   CHECK(out[0].label_id == -1);
   CHECK(out[0].probabilities.empty());
   CHECK(std::isfinite(out[0].value));

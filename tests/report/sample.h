@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -17,6 +18,12 @@ inline std::filesystem::path picture_dir(const std::string& name, const std::fil
   const std::filesystem::path dir = std::filesystem::path(kept) / name;
   std::filesystem::create_directories(dir);
   return dir;
+}
+
+/// Writes a file of a run, and the folders above it.
+inline void write_text(const std::filesystem::path& file, const std::string& text) {
+  std::filesystem::create_directories(file.parent_path());
+  std::ofstream(file, std::ios::binary) << text;
 }
 
 /// A sweep as the third stage writes it.

@@ -52,6 +52,7 @@ TEST_CASE("curve: points beside the sweep are markers with their label") {
   for (const auto& chart : charts) {
     int markers = 0;
     for (const Series& s : chart.series) {
+      CHECK(s.diamond != s.line);
       if (s.line) continue;
       ++markers;
       CHECK(s.x.size() == 1);
@@ -73,6 +74,8 @@ TEST_CASE("curve: without resampling nothing is called noise") {
   }
   CHECK(contains(curve_remark({{"s", sample_dense(), points}}), "Without intervals"));
   CHECK(contains(curve_remark({{"s", sample_dense(), sample_points()}}), "bootstrap intervals"));
+  CHECK(
+      contains(curve_remark({{"s", sample_dense(), sample_points()}}), "within noise of dense (the paired"));
 }
 
 TEST_CASE("curve: the headline is the cheapest point within one point of dense") {

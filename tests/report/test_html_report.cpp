@@ -14,11 +14,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-void write(const fs::path& file, const std::string& text) {
-  fs::create_directories(file.parent_path());
-  std::ofstream(file, std::ios::binary) << text;
-}
-
 std::string lines(const Json& array) {
   std::string out;
   for (const Json& item : array) out += item.dump() + "\n";
@@ -49,28 +44,28 @@ Json train_events() {
 /// A whole experiment in `dir`.
 void write_experiment(const fs::path& dir) {
   for (const char* stage : {"train", "train_sparse", "convert", "sweep_tau"}) {
-    write(dir / stage / "config.json", R"({"seed": 42, "note": "<config & all>"})");
-    write(dir / stage / "result.json", R"({"score": 0.9})");
+    test::write_text(dir / stage / "config.json", R"({"seed": 42, "note": "<config & all>"})");
+    test::write_text(dir / stage / "result.json", R"({"score": 0.9})");
   }
-  write(dir / "train_sparse" / "result.json",
-        R"({"attention": {"metric": "accuracy", "before": {"value": 0.93, "loss": 0.2},
+  test::write_text(dir / "train_sparse" / "result.json",
+                   R"({"attention": {"metric": "accuracy", "before": {"value": 0.93, "loss": 0.2},
             "after": {"value": 0.8725, "loss": 0.4}, "flops_ratio": 1, "projections": [{"site": "layers.2.attention.k",
             "d_in": 384, "width": 192, "d_out": 384, "flops_ratio": 1, "unexplained": 0.0815, "zeros": 0.75}]}})");
-  write(dir / "train" / "metrics.jsonl", lines(train_events()));
-  write(dir / "train_sparse" / "metrics.jsonl", lines(train_events()));
-  write(dir / "convert" / "metrics.jsonl", R"({"event": "router", "step": 10, "loss": 0.5}
+  test::write_text(dir / "train" / "metrics.jsonl", lines(train_events()));
+  test::write_text(dir / "train_sparse" / "metrics.jsonl", lines(train_events()));
+  test::write_text(dir / "convert" / "metrics.jsonl", R"({"event": "router", "step": 10, "loss": 0.5}
 {"event": "router", "step": 20, "loss": 0.1}
 {"event": "router_eval", "step": 20, "epoch": 1, "sites": [{"site": "layers.0.ffn", "mse": 0.1, "mse_mean": 0.9}]}
 )");
-  write(
+  test::write_text(
       dir / "convert" / "convert.json",
       R"({"sites": [{"site": "layers.0.ffn", "experts": 64, "expert_size": 24, "split": "mixed", "objective": 12.5,
             "router": {"width": 128, "depth": 2, "mse": 0.0123, "mse_of_mean": 0.456,
             "captured_norm_mass": [{"executed": 0.05, "router": 0.93, "oracle": 0.97}]}, "expert_use": [0.1, 0.9]}],
             "regret": [{"executed": 0.1, "router_metric": 0.91, "oracle_metric": 0.915}]})");
-  write(dir / "sweep_tau" / "points.jsonl", lines(test::sample_points()));
-  write(dir / "sweep_tau" / "result.json",
-        Json{{"dense", test::sample_dense()}, {"points", test::sample_points()}}.dump());
+  test::write_text(dir / "sweep_tau" / "points.jsonl", lines(test::sample_points()));
+  test::write_text(dir / "sweep_tau" / "result.json",
+                   Json{{"dense", test::sample_dense()}, {"points", test::sample_points()}}.dump());
 }
 
 }  // namespace
@@ -79,7 +74,7 @@ TEST_CASE("html report: a whole experiment, self-contained") {
   const test::TempDir dir;
   write_experiment(dir / "exp <1>");
   const std::string page = html_report({dir / "exp <1>"});
-  write(test::picture_dir("page", dir.path()) / "one.html", page);
+  test::write_text(test::picture_dir("page", dir.path()) / "one.html", page);
   for (const char* part : {"<!DOCTYPE html>",
                            "At a glance",
                            "Cost and quality",
@@ -119,7 +114,7 @@ TEST_CASE("html report: several runs and single stage folders in one picture") {
   write_experiment(dir / "b" / "run");
   const std::string page =
       html_report({dir / "a" / "run", dir / "b" / "run", dir / "b" / "run" / "sweep_tau"});
-  write(test::picture_dir("page", dir.path()) / "three.html", page);
+  test::write_text(test::picture_dir("page", dir.path()) / "three.html", page);
   CHECK(contains(page, "run (2)"));
   CHECK(contains(page, "run/sweep_tau"));
   CHECK(contains(page, "Quality by measured time"));
@@ -130,11 +125,11 @@ TEST_CASE("html report: what is missing is named, what is corrupt is a warning")
   write_experiment(dir / "run");
   fs::remove_all(dir / "run" / "train");
   fs::remove(dir / "run" / "convert" / "metrics.jsonl");
-  write(dir / "run" / "convert" / "convert.json", "{\"sites\": [");
-  write(dir / "run" / "sweep_tau" / "result.json", "\xff\xfe");
-  write(dir / "run" / "train_sparse" / "metrics.jsonl",
-        "{\"event\": \"train\", \"step\": 1}\nnot json\n{\"event\": \"tr");
-  write(dir / "run" / "train_sparse" / "config.json", "[]");
+  test::write_text(dir / "run" / "convert" / "convert.json", "{\"sites\": [");
+  test::write_text(dir / "run" / "sweep_tau" / "result.json", "\xff\xfe");
+  test::write_text(dir / "run" / "train_sparse" / "metrics.jsonl",
+                   "{\"event\": \"train\", \"step\": 1}\nnot json\n{\"event\": \"tr");
+  test::write_text(dir / "run" / "train_sparse" / "config.json", "[]");
   const std::string page = html_report({dir / "run"});
   for (const char* part :
        {"Could not be read: run", "convert.json", "2 line(s) are no JSON object", "the first is line 2",
@@ -151,13 +146,14 @@ TEST_CASE("html report: JSON of the wrong shape is left out") {
         R"({"sites": [3, {"site": 4, "router": [], "expert_use": "x"}]})"}) {
     for (const char* file : {"train_sparse/config.json", "train_sparse/result.json", "convert/convert.json",
                              "sweep_tau/result.json"}) {
-      write(dir / file, odd);
+      test::write_text(dir / file, odd);
     }
     for (const char* file :
          {"train_sparse/metrics.jsonl", "convert/metrics.jsonl", "sweep_tau/points.jsonl"}) {
-      write(dir / file, std::string(odd) +
-                            "\n{\"event\": 3}\n{\"event\": \"train\", \"sites\": 3, \"step\": \"x\"}\n"
-                            "{\"time\": 3, \"score\": \"x\", \"interval\": [1], \"expert_use\": []}\n");
+      test::write_text(dir / file,
+                       std::string(odd) +
+                           "\n{\"event\": 3}\n{\"event\": \"train\", \"sites\": 3, \"step\": \"x\"}\n"
+                           "{\"time\": 3, \"score\": \"x\", \"interval\": [1], \"expert_use\": []}\n");
     }
     CHECK(contains(html_report({dir.path()}), "</html>"));
   }

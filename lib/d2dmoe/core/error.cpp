@@ -28,7 +28,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string nearest_word(std::string_view word, const std::vector<std::string>& known) {
   std::string best;
-  size_t best_distance = std::max<size_t>(2, word.size() / 4) + 1;
+  size_t best_distance = std::min(std::max<size_t>(2, word.size() / 4), word.size() / 2) +
+                         1;  // half of a short word is another word
   for (const std::string& candidate : known) {
     const size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) {

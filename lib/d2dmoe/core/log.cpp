@@ -53,6 +53,10 @@ void set_level(Level level) {
   talk().terminal.set_level(spdlog_level(level));
 }
 
+bool shows(Level level) {
+  return talk().terminal.should_log(spdlog_level(level));
+}
+
 void attach_file(const std::filesystem::path& file) {
   try {
     auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string());

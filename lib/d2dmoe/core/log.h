@@ -12,6 +12,8 @@ enum class Level { debug, info, warn, error, off };
 
 /// Messages below `level` stay off stderr (the file gets all of them). At the start: info.
 void set_level(Level level);
+/// Whether messages of `level` are seen on stderr.
+bool shows(Level level);
 /// Also writes every later message to `file` (appending).
 void attach_file(const std::filesystem::path& file);
 void detach_file();

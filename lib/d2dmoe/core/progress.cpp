@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "d2dmoe/core/format.h"
+#include "d2dmoe/core/log.h"
 #include "d2dmoe/core/terminal.h"
 
 namespace d2dmoe {
@@ -60,6 +61,7 @@ void Progress::finish() {
 }
 
 void Progress::draw(bool last) {
+  if (!log::shows(log::Level::info)) return;  // it is talk like any other
   const double elapsed = seconds_between(start_, Clock::now());
   const double rate = elapsed > 0 ? static_cast<double>(done_) / elapsed : 0;
   std::string line = title_ + ":";

@@ -133,18 +133,22 @@ void check_prompts(models::Model& model, const std::vector<std::vector<int64_t>>
                   options.max_new_tokens);
   for (const auto& stop : options.stop) D2D_CHECK_USAGE(!stop.empty(), "[generate] 'stop': is empty");
   check_sampling(options.sampling);
-  for (const auto& prompt : prompts) {
+  const int64_t window = model.max_length();
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const auto length = static_cast<int64_t>(prompts[i].size());
+    D2D_CHECK_USAGE(length > 0,
+                    "[generate] prompt {}: has no token, and this tokenizer puts none before a text. Hint: "
+                    "give at least one word",
+                    i + 1);
+    D2D_CHECK_USAGE(length < window,
+                    "[generate] prompt {}: its {} tokens fill the model's window of {}, which leaves no room "
+                    "for new ones. Hint: shorten it",
+                    i + 1, length, window);
     D2D_CHECK_USAGE(
-        !prompt.empty(),
-        "[generate] 'prompt': has no token, and this tokenizer puts none before a text. Hint: give at "
-        "least one word");
-    const auto length = static_cast<int64_t>(prompt.size()) + options.max_new_tokens;
-    D2D_CHECK_USAGE(
-        length <= model.max_length(),
-        "[generate] 'max-new-tokens': {} behind a prompt of {} tokens is {}, the model has positions for "
-        "{}. Hint: ask for at most {}",
-        options.max_new_tokens, prompt.size(), length, model.max_length(),
-        std::max<int64_t>(0, model.max_length() - static_cast<int64_t>(prompt.size())));
+        options.max_new_tokens <= window - length,
+        "[generate] 'max-new-tokens': {} behind the {} tokens of prompt {} are more than the model's window "
+        "of {}. Hint: ask for at most {}",
+        options.max_new_tokens, length, i + 1, window, window - length);
   }
 }
 

@@ -45,7 +45,7 @@ struct GenerationRun {
 /// Sampling draws from a generator per prompt: a text does not depend on those beside it, but for float
 /// error.
 /// @param prompts  ids, none empty
-/// @throws UsageError  a prompt and its new tokens do not fit into the model's positions (learned ones)
+/// @throws UsageError  a prompt, or a prompt and its new tokens, do not fit into the model's positions
 GenerationRun generate(models::Model& model, const tokenizer::Tokenizer& tokenizer,
                        const std::vector<std::vector<int64_t>>& prompts, const GenerateOptions& options);
 

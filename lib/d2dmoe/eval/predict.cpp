@@ -1,5 +1,6 @@
 #include "d2dmoe/eval/predict.h"
 
+#include <algorithm>
 #include <functional>
 
 #include "d2dmoe/data/batch_loader.h"
@@ -50,14 +51,21 @@ void for_each_example(
 
 }  // namespace
 
+int64_t longest_text(const models::Model& model, const PredictOptions& options) {
+  return options.max_length > 0 ? std::min(options.max_length, model.max_length()) : model.max_length();
+}
+
 std::vector<TextPrediction> predict(models::Model& model, const tokenizer::Tokenizer& tokenizer,
                                     const std::vector<PredictText>& texts, const PredictOptions& options) {
-  const int64_t longest =
-      options.max_length > 0 ? std::min(options.max_length, model.max_length()) : model.max_length();
+  const int64_t longest = longest_text(model, options);
   std::vector<data::Example> examples;
+  std::vector<int64_t> whole_lengths;
   for (const auto& text : texts) {
     const std::string_view second = text.pair ? std::string_view(*text.pair) : std::string_view();
-    auto encoding = tokenizer.encode(text.text, text.pair ? &second : nullptr, longest);
+    const auto* pair = text.pair ? &second : nullptr;
+    auto encoding = tokenizer.encode(text.text, pair, /*max_length=*/0);
+    whole_lengths.push_back(static_cast<int64_t>(encoding.ids.size()));
+    if (whole_lengths.back() > longest) encoding = tokenizer.encode(text.text, pair, longest);
     examples.push_back({std::move(encoding.ids), std::move(encoding.type_ids)});
   }
   const auto names = model.label_names();
@@ -70,6 +78,7 @@ std::vector<TextPrediction> predict(models::Model& model, const tokenizer::Token
     auto& prediction = out[static_cast<size_t>(row)];
     fill_label(prediction, logits, names);
     const auto& ids = source->examples()[static_cast<size_t>(row)].ids;
+    prediction.whole_length = whole_lengths[static_cast<size_t>(row)];
     for (const int64_t id : ids) prediction.tokens.push_back({tokenizer.token(id)});
     if (!shares.any()) return;
     const auto share = shares.of_rows(first, static_cast<int64_t>(ids.size()));

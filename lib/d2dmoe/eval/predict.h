@@ -43,6 +43,8 @@ struct Prediction {
 
 struct TextPrediction : Prediction {
   std::vector<TokenShare> tokens;  ///< special tokens included
+  int64_t whole_length = 0;        ///< tokens of the whole text, as many unless it was cut
+  bool truncated() const { return whole_length > static_cast<int64_t>(tokens.size()); }
 };
 
 /// What each token row of an image cost (data::PatchGrid has their order); empty for a dense model.
@@ -52,6 +54,9 @@ struct ImagePrediction : Prediction {
   std::vector<int64_t> experts;  ///< of each of them
   torch::Tensor executed;        ///< [layers, T] float64: experts that ran
 };
+
+/// Tokens at which texts are cut.
+int64_t longest_text(const models::Model& model, const PredictOptions& options);
 
 /// Predicts texts, batched by length, results in the order given.
 /// @throws Error  a text is not UTF-8

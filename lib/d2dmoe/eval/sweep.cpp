@@ -130,7 +130,8 @@ std::string point_line(const Json& point) {
                      config::metric_text(name, point.at("score").get<double>()));
   if (const auto interval = point.find("interval"); interval != point.end()) {
     const auto bound = [&](int i) { return config::metric_text(name, interval->at(i).get<double>(), false); };
-    text += format(" [{}, {}]{}", bound(0), bound(1), point.value("within_noise", false) ? " = dense" : "");
+    text += format(" [{}, {}]{}", bound(0), bound(1),
+                   point.value("within_noise", false) ? ", within noise of dense" : "");
   }
   text += format("  experts {:.1f} %  FLOPs {:.1f} %", 100 * point.value("executed_share", 1.0),
                  100 * point.value("flops_share", 1.0));

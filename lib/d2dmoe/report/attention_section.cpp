@@ -5,13 +5,10 @@
 #include "d2dmoe/report/json_access.h"
 #include "d2dmoe/report/sections.h"
 #include "d2dmoe/report/table.h"
+#include "d2dmoe/report/value_text.h"
 
 namespace d2dmoe::report {
 namespace {
-
-std::string attention_share(double share) {
-  return std::isfinite(share) ? format("{:.1f} %", 100 * share) : "–";
-}
 
 std::string attention_value(const Json& measured, const char* key) {
   const double value = number_of(measured, key);
@@ -39,7 +36,7 @@ std::string replacement_table(const Runs& runs) {
                    attention_value(after, "value"),
                    std::isfinite(difference) ? format("{:+.4f}", difference) : "–",
                    attention_value(before, "loss"), attention_value(after, "loss"),
-                   attention_share(number_of(attention, "flops_ratio"))});
+                   percent(number_of(attention, "flops_ratio"), 1)});
   }
   return table.empty() ? "" : table.html();
 }
@@ -53,9 +50,8 @@ std::string projections_table(const Json& attention) {
       return std::isfinite(value) ? format("{:.0f}", value) : std::string("–");
     };
     table.add_row({text_of(entry, "site"), size("d_in"), size("width"), size("d_out"),
-                   attention_share(number_of(entry, "flops_ratio")),
-                   attention_share(number_of(entry, "unexplained")),
-                   attention_share(number_of(entry, "zeros"))});
+                   percent(number_of(entry, "flops_ratio"), 1), percent(number_of(entry, "unexplained"), 1),
+                   percent(number_of(entry, "zeros"), 1)});
   }
   return table.empty() ? "" : table.html();
 }

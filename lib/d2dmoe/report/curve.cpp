@@ -11,7 +11,10 @@
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/report/json_access.h"
 #include "d2dmoe/report/png_canvas.h"
+#include "d2dmoe/report/point_table.h"
 #include "d2dmoe/report/svg_canvas.h"
+#include "d2dmoe/report/sweep_points.h"
+#include "d2dmoe/report/value_text.h"
 
 namespace d2dmoe::report {
 namespace {
@@ -22,12 +25,8 @@ constexpr double kCutBelow =
     0.06;  // points further below dense than this are cut off: the picture is about the top
 constexpr double kCutAbove = 1.3;  // of a loss or a perplexity: the same
 
-std::string metric_of(const Json& points) {
-  for (const Json& point : points) return text_of(point, "metric", "accuracy");
-  return "accuracy";
-}
-
-std::string metric_of(const std::vector<Curve>& curves) {
+/// Curves of one picture share its quality axis.
+std::string common_metric(const std::vector<Curve>& curves) {
   return curves.empty() ? "accuracy" : metric_of(curves.front().points);
 }
 
@@ -42,15 +41,6 @@ std::string metric_title(const std::string& metric) {
                            : metric == "accuracy_norm" ? "Normalised accuracy"
                                                        : "Accuracy";
   return name + " (%)";
-}
-
-std::string score_text(double score, const std::string& metric) {
-  if (!std::isfinite(score)) return "–";
-  return config::metric_text(metric, score);
-}
-
-std::string percent(double share, int digits) {
-  return std::isfinite(share) ? format("{:.{}f} %", 100 * share, digits) : "–";
 }
 
 /// Points of one selection rule: a sweep may hold several.
@@ -87,7 +77,7 @@ Series series_of(const std::string& name, size_t color, const Group& points, F&&
   return s;
 }
 
-/// The single points of a sweep as markers without a line. Beside other sweeps they have the color of their
+/// The single points of a sweep as diamonds without a line. Beside other sweeps they have the color of their
 /// own curve, and the all-experts point, which says little there, is left out.
 void add_marked(LineChart& chart, const Curve& curve, bool single, size_t& color, const char* key) {
   for (const Json& point : curve.marked) {
@@ -96,29 +86,9 @@ void add_marked(LineChart& chart, const Curve& curve, bool single, size_t& color
     Series s = series_of(single ? label : curve.name + ", " + label, single ? color++ : color - 1, {&point},
                          [key](const Json& p) { return number_of(p, key); });
     s.line = false;
+    s.diamond = true;
     chart.series.push_back(std::move(s));
   }
-}
-
-double time_ratio(const Json& point, double batch) {
-  for (const Json& entry : member(point, "time")) {
-    if (number_of(entry, "batch") == batch) return number_of(entry, "ratio");
-  }
-  return NAN;
-}
-
-/// Batch sizes that were timed, ascending.
-std::vector<double> timed_batches(const Json& points) {
-  std::vector<double> batches;
-  for (const Json& point : points) {
-    for (const Json& entry : member(point, "time")) {
-      const double batch = number_of(entry, "batch");
-      if (std::isfinite(batch) && std::isfinite(number_of(entry, "ratio"))) batches.push_back(batch);
-    }
-  }
-  std::sort(batches.begin(), batches.end());
-  batches.erase(std::unique(batches.begin(), batches.end()), batches.end());
-  return batches;
 }
 
 std::vector<Baseline> baselines_of(const std::vector<Curve>& curves, const std::string& metric) {
@@ -147,7 +117,7 @@ std::vector<Baseline> baselines_of(const std::vector<Curve>& curves, const std::
 /// Everything that the charts share: the quality axis.
 LineChart quality_chart(const std::vector<Curve>& curves) {
   LineChart chart;
-  const std::string metric = metric_of(curves);
+  const std::string metric = common_metric(curves);
   chart.y_title = metric_title(metric);
   const bool share = config::metric_is_share(metric);
   chart.y_unit = share ? Unit::percent : Unit::plain;
@@ -195,10 +165,9 @@ std::string curve_remark(const std::vector<Curve>& curves) {
       intervals = intervals || interval_of(point).has_value();
     }
   }
-  std::string text = intervals
-                         ? "Bands: 95 % bootstrap intervals. Filled: within the noise of the dense model; "
-                           "hollow: outside."
-                         : "Without intervals (bootstrap 0).";
+  std::string text = intervals ? "Bands: 95 % bootstrap intervals. Filled: within noise of dense (the paired "
+                                 "difference's interval holds 0); hollow: not."
+                               : "Without intervals (bootstrap 0).";
   if (hidden > 0) text += format(" Not shown, off the axis: {} point{}.", hidden, hidden > 1 ? "s" : "");
   return text;
 }
@@ -309,107 +278,6 @@ void draw_charts(Canvas& canvas, std::vector<LineChart> charts, const std::strin
   canvas.text({kMargin, height - 11}, remark, {11, kMuted});
 }
 
-Table point_table(const Json& dense, const Json& points) {
-  const std::string metric = metric_of(points);
-  const std::vector<double> batches = timed_batches(points);
-  std::vector<Column> columns = {{"rule", false},      {"value"},   {"floor"},
-                                 {metric + " [95 %]"}, {"experts"}, {"FLOPs"}};
-  for (const double batch : batches) columns.push_back({format("time, batch {}", batch)});
-  for (const char* name : {"within noise", "FLOPs, padded", "CLS8", "weight bytes", "empty rows"}) {
-    columns.push_back({name});
-  }
-  Table table(columns);
-
-  const auto quality = [&](const Json& of) {
-    std::string text = score_text(number_of(of, "score"), metric);
-    if (const auto interval = interval_of(of)) {
-      const bool share = config::metric_is_share(metric);
-      const double factor = share ? 100 : 1;
-      const int digits = share ? 1 : 3;
-      text +=
-          format(" [{:.{}f}, {:.{}f}]", interval->first * factor, digits, interval->second * factor, digits);
-    }
-    return text;
-  };
-  if (dense.is_object() && !dense.empty()) {
-    std::vector<std::string> row = {"dense", "", "", quality(dense), "", "100 %"};
-    row.insert(row.end(), batches.size(), "100 %");
-    row.insert(row.end(), {"", "100 %", "", "", ""});
-    table.add_row(std::move(row));
-  }
-  for (const Json& point : points) {
-    const auto plain = [&](const char* key) {
-      const double value = number_of(point, key);
-      return std::isfinite(value) ? format("{:.4g}", value) : std::string("–");
-    };
-    std::vector<std::string> row = {text_of(point, "rule", "dynamic_k"),
-                                    plain("value"),
-                                    plain("floor"),
-                                    quality(point),
-                                    percent(number_of(point, "executed_share"), 1),
-                                    percent(number_of(point, "flops_share"), 1)};
-    for (const double batch : batches) row.push_back(percent(time_ratio(point, batch), 0));
-    const Json& noise = member(point, "within_noise");
-    row.emplace_back(!noise.is_boolean() ? "–" : noise.get<bool>() ? "yes" : "no");
-    for (const char* key : {"flops_share_padded", "cls8", "weight_bytes_share", "empty_rows_share"}) {
-      row.push_back(percent(number_of(point, key), 1));
-    }
-    table.add_row(std::move(row));
-  }
-  return table;
-}
-
-Table csv_table(const Json& dense, const Json& points, const std::vector<Json>& marked) {
-  const std::vector<double> batches = timed_batches(points);
-  const std::vector<const char*> keys = {
-      "score",           "loss", "executed_share",     "flops_share",     "flops_share_padded",
-      "flops_per_token", "cls8", "weight_bytes_share", "empty_rows_share"};
-  std::vector<Column> columns = {{"rule"}, {"value"}, {"floor"},       {"metric"},
-                                 {"low"},  {"high"},  {"within_noise"}};
-  for (const char* key : keys) columns.push_back({key});
-  for (const double batch : batches) {
-    for (const char* what : {"ratio", "p10", "p90", "dense_ms", "routed_ms"}) {
-      columns.push_back({format("time_{}_batch_{}", what, batch)});
-    }
-  }
-  Table table(columns);
-  const auto cell = [](double value) { return std::isfinite(value) ? format("{}", value) : std::string(); };
-  const auto add = [&](const Json& of, const std::string& rule, bool baseline) {
-    const auto interval = interval_of(of);
-    const Json& noise = member(of, "within_noise");
-    std::vector<std::string> row = {rule,
-                                    cell(number_of(of, "value")),
-                                    cell(number_of(of, "floor")),
-                                    text_of(of, "metric", metric_of(points)),
-                                    interval ? cell(interval->first) : "",
-                                    interval ? cell(interval->second) : "",
-                                    !noise.is_boolean() ? ""
-                                    : noise.get<bool>() ? "true"
-                                                        : "false"};
-    for (const char* key : keys) {
-      const bool one =
-          baseline && (std::string(key) == "flops_share" || std::string(key) == "flops_share_padded");
-      row.push_back(one ? "1" : cell(number_of(of, key)));
-    }
-    for (const double batch : batches) {
-      const Json* found = nullptr;
-      for (const Json& entry : member(of, "time")) {
-        if (number_of(entry, "batch") == batch) found = &entry;
-      }
-      for (const char* what : {"ratio", "p10", "p90", "dense_ms", "routed_ms"}) {
-        row.push_back(found ? cell(number_of(*found, what)) : "");
-      }
-    }
-    table.add_row(std::move(row));
-  };
-  if (dense.is_object() && !dense.empty()) add(dense, "dense", true);
-  for (const Json& point : points) add(point, text_of(point, "rule", "dynamic_k"), false);
-  for (const Json& point : marked) {
-    if (point.is_object()) add(point, text_of(point, "label", "point"), false);
-  }
-  return table;
-}
-
 void write_curve(const std::filesystem::path& dir, const Json& dense, const Json& points,
                  const std::vector<Json>& marked) {
   const std::vector<Curve> curves = {{"sweep", dense, points, marked}};
@@ -422,9 +290,7 @@ void write_curve(const std::filesystem::path& dir, const Json& dense, const Json
   io::write_file(dir / "curve.png", png.png());
   io::write_file(dir / "curve.csv", csv_table(dense, points, marked).csv());
   io::write_file(dir / "table.md",
-                 point_table(dense, points).markdown() +
-                     "\nShares are of the dense model on the same batches; 1 multiply-accumulate = 2 "
-                     "FLOPs; time: median of alternating runs in one process.\n");
+                 point_table(dense, points).markdown() + "\n" + point_table_remark() + "\n");
 }
 
 }  // namespace d2dmoe::report

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "d2dmoe/report/plot.h"
-#include "d2dmoe/report/table.h"
 
 namespace d2dmoe::report {
 
@@ -40,14 +39,6 @@ void draw_charts(Canvas& canvas, std::vector<LineChart> charts, const std::strin
 /// The point that speaks for a sweep: the cheapest one at most one point (config::points_worse: 0.01 of a
 /// share or a loss, 1 % of a perplexity) worse than dense; -1 when there is none.
 int64_t headline_point(const nlohmann::ordered_json& dense, const nlohmann::ordered_json& points);
-
-/// The points for people: percentages with their intervals.
-Table point_table(const nlohmann::ordered_json& dense, const nlohmann::ordered_json& points);
-/// The points for programs, with full precision: what point_table shows, the loss, the FLOPs per token, and
-/// of each timed batch size the ratio's p10 and p90 and the milliseconds. points.jsonl has the rest
-/// (difference to dense, figures per site, weight bytes per token, decoding).
-Table csv_table(const nlohmann::ordered_json& dense, const nlohmann::ordered_json& points,
-                const std::vector<nlohmann::ordered_json>& marked = {});
 
 /// What the picture's bands and markers mean, and how many points lie below its axis.
 std::string curve_remark(const std::vector<Curve>& curves);

@@ -57,7 +57,7 @@ std::string html_report(const std::vector<std::filesystem::path>& paths, const s
   std::string title = "d2dmoe:";
   for (const RunData& run : runs) title += (&run == &runs.front() ? " " : ", ") + run.name;
   std::string body = "<h1>Dense to dynamic-k mixture of experts</h1>\n" + paragraph(origin_text(runs));
-  for (const auto& part : {summary_section, curve_section}) body += part(runs);
+  for (const auto& part : {summary_section, curve_section, calibrated_section}) body += part(runs);
   body += maps_section(maps);
   for (const auto& part : {attention_section, sparsity_section, training_section, expert_section,
                            router_section, config_section, notes_section}) {

@@ -9,8 +9,8 @@
 namespace d2dmoe::report {
 
 /// One self-contained HTML page about any number of runs: curves of all of them in one picture, tables of the
-/// points, sparsity and losses over training, expert use, router quality, configs. What a run lacks is left
-/// out and named; a file that cannot be read becomes a warning in the page.
+/// points, calibrated settings, sparsity and losses over training, expert use, router quality, configs. What
+/// a run lacks is left out and named; a file that cannot be read becomes a warning in the page.
 /// @param runs  experiment folders (with train, train_sparse, convert, sweep_tau inside) or single stage
 /// folders
 /// @param maps  of pictures that the user chose, see compute_map.h

@@ -78,6 +78,10 @@ std::string section(const std::string& title, const std::string& content) {
   return "<section>\n<h2>" + xml_escaped(title) + "</h2>\n" + content + "</section>\n";
 }
 
+std::string heading(const std::string& text) {
+  return "<h3>" + xml_escaped(text) + "</h3>\n";
+}
+
 std::string paragraph(const std::string& text) {
   return "<p class=\"muted\">" + xml_escaped(text) + "</p>\n";
 }

@@ -10,10 +10,15 @@
 /// Pieces of the HTML page.
 namespace d2dmoe::report {
 
+/// Of the pictures inside a page, in pixels.
+inline constexpr double kPageWidth = 960;
+
 /// The page around `body`: head, style for light and dark, no outside resources.
 std::string page(const std::string& title, const std::string& body);
 /// <h2> and content; "" when there is no content.
 std::string section(const std::string& title, const std::string& content);
+/// <h3>: a run inside a section.
+std::string heading(const std::string& text);
 std::string paragraph(const std::string& text);
 /// A part that opens on a click.
 std::string details(const std::string& summary, const std::string& content);

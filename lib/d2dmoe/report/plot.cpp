@@ -17,6 +17,7 @@ struct Entry {
   Color color;
   bool marker, line;
   std::vector<double> dash;
+  bool diamond;
 };
 
 Color baseline_color(const Baseline& baseline) {
@@ -26,16 +27,35 @@ Color baseline_color(const Baseline& baseline) {
 std::vector<Entry> entries_of(const LineChart& chart) {
   std::vector<Entry> entries;
   for (const Series& s : chart.series) {
-    if (!s.name.empty()) entries.push_back({s.name, palette(s.color), s.markers, s.line, s.dash});
+    if (!s.name.empty()) entries.push_back({s.name, palette(s.color), s.markers, s.line, s.dash, s.diamond});
   }
   for (const Baseline& b : chart.baselines) {
-    if (!b.name.empty()) entries.push_back({b.name, baseline_color(b), false, true, {6, 4}});
+    if (!b.name.empty()) entries.push_back({b.name, baseline_color(b), false, true, {6, 4}, false});
   }
   return entries;
 }
 
 double entry_width(const Entry& entry) {
   return kLegendSample + 6 + text_width(entry.name, kTextSize) + kLegendGap;
+}
+
+void draw_diamond(Canvas& canvas, Point at, double radius, const Color& fill) {
+  const Point corners[] = {
+      {at.x, at.y - radius}, {at.x + radius, at.y}, {at.x, at.y + radius}, {at.x - radius, at.y}};
+  canvas.polygon(corners, fill);
+}
+
+void draw_marker(Canvas& canvas, Point at, bool diamond, bool hollow, const Color& color) {
+  if (diamond) {
+    // Larger than a circle: it stands alone and may lie on a point of a line.
+    if (!hollow) draw_diamond(canvas, at, kMarker + 3.2, kPaper);
+    draw_diamond(canvas, at, kMarker + 1.8, color);
+    if (hollow) draw_diamond(canvas, at, kMarker - 0.8, kPaper);
+  } else if (hollow) {
+    canvas.circle(at, kMarker - 0.3, kPaper, {color, 1.8, {}});
+  } else {
+    canvas.circle(at, kMarker, color, {kPaper, 1, {}});
+  }
 }
 
 void draw_legend(Canvas& canvas, const std::vector<Entry>& entries, double x, double y, double width) {
@@ -49,7 +69,7 @@ void draw_legend(Canvas& canvas, const std::vector<Entry>& entries, double x, do
     if (entry.line)
       canvas.line({x + at, middle}, {x + at + kLegendSample, middle}, {entry.color, 2, entry.dash});
     if (entry.marker)
-      canvas.circle({x + at + kLegendSample / 2, middle}, kMarker, entry.color, {kPaper, 1, {}});
+      draw_marker(canvas, {x + at + kLegendSample / 2, middle}, entry.diamond, /*hollow=*/false, entry.color);
     canvas.text({x + at + kLegendSample + 6, middle + 4.4}, entry.name, {kTextSize});
     at += entry_width(entry);
   }
@@ -201,13 +221,7 @@ void draw_series(Canvas& canvas, const Series& s, const Frame& frame) {
   if (s.line) canvas.polyline(points, {color, 2, s.dash});
   // A line of one point would not be seen at all.
   if (!s.markers && points.size() != 1) return;
-  for (size_t i = 0; i < points.size(); ++i) {
-    if (dots[i].hollow) {
-      canvas.circle(points[i], kMarker - 0.3, kPaper, {color, 1.8, {}});
-    } else {
-      canvas.circle(points[i], kMarker, color, {kPaper, 1, {}});
-    }
-  }
+  for (size_t i = 0; i < points.size(); ++i) draw_marker(canvas, points[i], s.diamond, dots[i].hollow, color);
 }
 
 void draw_callout(Canvas& canvas, const Callout& callout, const Frame& frame) {

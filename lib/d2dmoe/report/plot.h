@@ -21,6 +21,7 @@ struct Series {
   bool line = true;
   bool markers = true;
   std::vector<double> dash;
+  bool diamond = false;  ///< markers are diamonds, not circles
 };
 
 /// A horizontal line over the whole width, for example the dense model.

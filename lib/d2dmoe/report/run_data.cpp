@@ -105,7 +105,10 @@ StageData read_stage(const std::string& stage, const fs::path& dir, RunData& run
     const Json& points = member(data.result, "points");
     if (data.points.empty() && points.is_array()) data.points = points;
     data.dense = member(data.result, "dense");
-    data.marked = {member(data.result, "all_experts"), member(data.result, "calibrated")};
+    data.calibrated = member(data.result, "calibrated");
+    data.marked = {member(data.result, "all_experts"), data.calibrated};
+    // A sweep that has not finished: chosen and saved, but in no result yet.
+    if (!data.result.is_object()) data.calibrated = reader.json(dir / "calibration.json", false);
   }
   if (!data.points.is_array()) data.points = Json::array();
   return data;

@@ -16,6 +16,7 @@ struct StageData {
   Json conversion;           ///< convert.json
   Json points;               ///< array: points.jsonl, else the result's
   Json dense;                ///< the sweep's baseline
+  Json calibrated;           ///< the sweep's per-site setting, and what it was measured to do; null = none
   std::vector<Json> marked;  ///< the sweep's points beside the curve: every expert on, calibrated
 };
 

@@ -6,12 +6,14 @@
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/report/curve.h"
 #include "d2dmoe/report/html_text.h"
-#include "d2dmoe/report/svg_canvas.h"
+#include "d2dmoe/report/point_table.h"
+#include "d2dmoe/report/sweep_points.h"
+#include "d2dmoe/report/table.h"
+#include "d2dmoe/report/value_text.h"
 
 namespace d2dmoe::report {
 namespace {
 
-constexpr double kWidth = 960;
 constexpr size_t kMostPoints = 800;  // of a line over training: more than pixels
 
 std::vector<Curve> curves_of(const Runs& runs) {
@@ -22,17 +24,6 @@ std::vector<Curve> curves_of(const Runs& runs) {
       curves.push_back({run.name, sweep->dense, sweep->points, sweep->marked});
   }
   return curves;
-}
-
-std::string heading(const std::string& text) {
-  return "<h3>" + xml_escaped(text) + "</h3>\n";
-}
-
-std::string percent(double share, int digits) {
-  return std::isfinite(share) ? format("{:.{}f} %", 100 * share, digits) : "–";
-}
-std::string plain(double value) {
-  return std::isfinite(value) ? format("{:.4g}", value) : "–";
 }
 
 /// The events of one kind, thinned to what a picture can show.
@@ -76,9 +67,9 @@ void add_series(LineChart& chart, Series s) {
 
 std::string chart_figure(const std::string& name, const LineChart& chart, double height) {
   if (chart.series.empty()) return "";
-  height += 21.0 * std::max(0, legend_rows(chart, kWidth) - 1);
-  return figure(name + ": " + chart.title, kWidth, height, [&](Canvas& canvas) {
-    draw(canvas, chart, {0, 0, kWidth, height});
+  height += 21.0 * std::max(0, legend_rows(chart, kPageWidth) - 1);
+  return figure(name + ": " + chart.title, kPageWidth, height, [&](Canvas& canvas) {
+    draw(canvas, chart, {0, 0, kPageWidth, height});
   });
 }
 
@@ -124,64 +115,6 @@ std::vector<std::string> site_names(const std::vector<const Json*>& events) {
     }
   }
   return names;
-}
-
-std::vector<double> numbers_of(const Json& list) {
-  std::vector<double> values;
-  for (const Json& item : list) values.push_back(number_of(item));
-  return values;
-}
-
-/// Per site the use of its experts, most used first, from an object of lists.
-Heatmap use_map(const std::string& title, const std::vector<std::pair<std::string, Json>>& sites) {
-  Heatmap map;
-  map.title = title;
-  map.x_title = "experts of a site, most used first; colour: share of tokens";
-  for (const auto& [name, use] : sites) {
-    std::vector<double> values = numbers_of(use);
-    for (double& value : values) value = std::isfinite(value) ? value : 0;
-    std::sort(values.rbegin(), values.rend());
-    if (values.empty()) continue;
-    map.rows.push_back(name);
-    map.values.push_back(std::move(values));
-  }
-  return map;
-}
-
-std::string map_figure(const std::string& name, const Heatmap& map) {
-  if (map.rows.empty()) return "";
-  const double height = height_for_rows(map.rows.size());
-  return figure(name + ": " + map.title, kWidth, height, [&](Canvas& canvas) {
-    draw(canvas, map, {0, 0, kWidth, height});
-  });
-}
-
-/// "layers.3.ffn" → how its experts were used in the point.
-std::string point_use(const RunData& run, const Json& point) {
-  std::vector<std::pair<std::string, Json>> sites;
-  const Json& use = member(point, "expert_use");
-  if (use.is_object()) {
-    for (const auto& [site, list] : use.items()) sites.emplace_back(site, list);
-  }
-  const std::string at =
-      format("{} {}", text_of(point, "rule", "dynamic_k"), plain(number_of(point, "value")));
-  std::string out = map_figure(run.name, use_map("Expert use at " + at, sites));
-  BarChart bars;
-  bars.title = "Executed experts per site at " + at;
-  bars.x_title = "executed experts (% of the site's)";
-  bars.unit = Unit::percent;
-  const Json& shares = member(point, "executed_share_per_site");
-  if (shares.is_object()) {
-    for (const auto& [site, share] : shares.items()) {
-      bars.names.push_back(site);
-      bars.values.push_back(number_of(share));
-    }
-  }
-  if (bars.names.empty()) return out;
-  const double height = height_for_rows(bars.names.size()) + 6;
-  return out + figure(run.name + ": " + bars.title, kWidth, height, [&](Canvas& canvas) {
-           draw(canvas, bars, {0, 0, kWidth, height});
-         });
 }
 
 std::string regret_table(const Json& conversion) {
@@ -250,8 +183,10 @@ std::string summary_section(const Runs& runs) {
       times += format("{}batch {}: {}", times.empty() ? "" : ", ", number_of(entry, "batch"),
                       percent(number_of(entry, "ratio"), 0));
     }
-    table.add_row({curve.name, percent(number_of(curve.dense, "score"), 2),
-                   percent(number_of(point, "score"), 2), percent(number_of(point, "executed_share"), 1),
+    const std::string metric = metric_of(curve.points);
+    table.add_row({curve.name, score_text(number_of(curve.dense, "score"), metric),
+                   score_text(number_of(point, "score"), metric),
+                   percent(number_of(point, "executed_share"), 1),
                    percent(number_of(point, "flops_share"), 1), times.empty() ? "–" : times});
   }
   return table.empty() ? "" : section("At a glance", table.html());
@@ -262,19 +197,17 @@ std::string curve_section(const Runs& runs) {
   if (curves.empty()) return "";
   const std::vector<LineChart> charts = curve_charts(curves);
   int rows = 0;
-  for (const LineChart& chart : charts) rows = std::max(rows, legend_rows(chart, kWidth / 2 - 26));
+  for (const LineChart& chart : charts) rows = std::max(rows, legend_rows(chart, kPageWidth / 2 - 26));
   const double height = 450 + 21.0 * rows;
-  std::string out = figure("Quality and cost", kWidth, height, [&](Canvas& canvas) {
-    draw_charts(canvas, charts, curve_remark(curves), kWidth, height);
+  std::string out = figure("Quality and cost", kPageWidth, height, [&](Canvas& canvas) {
+    draw_charts(canvas, charts, curve_remark(curves), kPageWidth, height);
   });
   const LineChart time = time_chart(curves);
   if (curves.size() > 1) out += chart_figure("Time", time, 420);
   for (const Curve& curve : curves) {
-    out += heading("Points of " + curve.name) + point_table(curve.dense, curve.points).html();
+    out += heading("Points of " + curve.name) + point_table(curve.dense, curve.points, curve.marked).html();
   }
-  out += paragraph(
-      "Shares are of the dense model on the same batches; 1 multiply-accumulate = 2 FLOPs; time: median of "
-      "alternating runs in one process.");
+  out += paragraph(point_table_remark());
   return section("Cost and quality", out);
 }
 
@@ -351,26 +284,6 @@ std::string training_section(const Runs& runs) {
   return section("Training", out);
 }
 
-std::string expert_section(const Runs& runs) {
-  std::string out;
-  for (const RunData& run : runs) {
-    std::string one;
-    if (const StageData* sweep = run.stage("sweep_tau"); sweep && !sweep->points.empty()) {
-      const int64_t headline = headline_point(sweep->dense, sweep->points);
-      one += point_use(run, sweep->points[headline < 0 ? 0 : static_cast<size_t>(headline)]);
-    }
-    if (const StageData* convert = run.stage("convert"); convert && one.empty()) {
-      std::vector<std::pair<std::string, Json>> sites;
-      for (const Json& site : member(convert->conversion, "sites")) {
-        sites.emplace_back(text_of(site, "site"), member(site, "expert_use"));
-      }
-      one += map_figure(run.name, use_map("Experts with an output, on calibration tokens", sites));
-    }
-    if (!one.empty()) out += heading(run.name) + one;
-  }
-  return section("Expert use", out);
-}
-
 std::string router_section(const Runs& runs) {
   std::string out;
   LineChart loss;
@@ -414,8 +327,8 @@ std::string config_section(const Runs& runs) {
         out += details(run.name + ": config of " + name, preformatted(stage->config));
       if (!stage->result.is_object()) continue;
       Json result = stage->result;
-      for (const char* large : {"points", "dense", "calibrated"}) {
-        if (name == "sweep_tau" && std::string(large) != "calibrated") result.erase(large);
+      if (name == "sweep_tau") {  // the tables have them
+        for (const char* large : {"points", "dense"}) result.erase(large);
       }
       out += details(run.name + ": result of " + name, preformatted(result));
     }

@@ -12,6 +12,7 @@ using Runs = std::vector<RunData>;
 
 std::string summary_section(const Runs& runs);
 std::string curve_section(const Runs& runs);
+std::string calibrated_section(const Runs& runs);
 std::string attention_section(const Runs& runs);
 std::string sparsity_section(const Runs& runs);
 std::string training_section(const Runs& runs);

@@ -1,12 +1,16 @@
 #include "d2dmoe/stages/bench.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 
 #include "d2dmoe/bench/synthetic_layer.h"
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/progress.h"
+#include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/stages/bench_model.h"
 #include "d2dmoe/stages/model_size.h"
 
@@ -16,6 +20,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kMostCopies = 16;
+constexpr const char* kResultFiles[] = {"bench.json", "bench.md", "bench.svg", "bench.png"};
 
 int64_t copies_of(const bench::LayerShape& shape, const BenchRequest& request, double element_bytes,
                   torch::Device device) {
@@ -98,6 +103,25 @@ void check_request(const BenchRequest& request) {
   parse_dtype(request.dtype);
 }
 
+void check_results_folder(const std::filesystem::path& dir) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;  // what cannot be looked at is not there, or lies in a folder that is refused
+  fs::path there = fs::absolute(dir);
+  while (!fs::exists(there, ignored) && there != there.root_path()) there = there.parent_path();
+  D2D_CHECK_USAGE(fs::is_directory(there, ignored),
+                  "[bench] '--output {}': '{}' is a file, must be a folder for bench.json and its pictures",
+                  dir, there);
+  D2D_CHECK_USAGE(::access(there.c_str(), W_OK | X_OK) == 0, "[bench] '--output {}': cannot write there: {}",
+                  dir, io::system_reason(errno));
+  for (const char* name : kResultFiles) {
+    D2D_CHECK_USAGE(
+        !fs::is_directory(dir / name, ignored),
+        "[bench] '--output {}': '{}' is a folder there, and would have to be a file. Hint: choose "
+        "another folder",
+        dir, name);
+  }
+}
+
 Json bench(const config::LoadedExperiment& experiment, const BenchRequest& request, const BenchSeen& seen) {
   check_request(request);
   const auto device = parse_device(experiment.options.run.device);
@@ -155,7 +179,8 @@ Json plan_bench(const config::LoadedExperiment& experiment, const BenchRequest& 
     points += static_cast<double>(settings * (request.batches.size() + request.rows.size()));
   }
   if (!output_dir.empty()) {
-    for (const char* name : {"bench.json", "bench.md", "bench.svg", "bench.png"})
+    check_results_folder(output_dir);
+    for (const char* name : kResultFiles)
       plan["writes"].push_back((std::filesystem::path(output_dir) / name).string());
   }
   plan["points"] = points;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -60,7 +61,13 @@ nlohmann::ordered_json bench(const config::LoadedExperiment& experiment, const B
 /// @throws UsageError  values outside their ranges
 void check_request(const BenchRequest& request);
 
+/// Whether bench.json and what stands beside it could be written into `dir`, which need not be there yet.
+/// Nothing is written.
+/// @throws UsageError  a file, a folder that cannot be written to, or one that holds a folder of their names
+void check_results_folder(const std::filesystem::path& dir);
+
 /// What --dry-run prints: the layers, the number of points, memory and about how long they take.
+/// @throws UsageError  as check_request and check_results_folder
 nlohmann::ordered_json plan_bench(const config::LoadedExperiment& experiment, const BenchRequest& request,
                                   const std::string& output_dir);
 

@@ -37,6 +37,30 @@ std::vector<int64_t> prompt_ids(const std::string& prompt, const tokenizer::Toke
   return ids;
 }
 
+/// What messages call a prompt.
+std::string place_of(const GenerateRequest& request, size_t index) {
+  return request.origin.empty() ? format("prompt {}", index + 1)
+                                : format("'{}' line {}", request.origin, index + 1);
+}
+
+/// @throws UsageError  a prompt has no token
+std::vector<std::vector<int64_t>> encode_prompts(const GenerateRequest& request,
+                                                 const tokenizer::Tokenizer& tokenizer) {
+  std::vector<std::vector<int64_t>> prompts;
+  for (size_t i = 0; i < request.prompts.size(); ++i) {
+    try {
+      prompts.push_back(prompt_ids(request.prompts[i], tokenizer));
+    } catch (const Error& error) {
+      throw Error(format("[generate] {}: {}", place_of(request, i), error.what()));
+    }
+    D2D_CHECK_USAGE(!prompts.back().empty(),
+                    "[generate] {}: is empty, and this tokenizer puts no token before a text. Hint: give at "
+                    "least one word",
+                    place_of(request, i));
+  }
+  return prompts;
+}
+
 }  // namespace
 
 std::vector<std::string> read_prompts(const std::string& input) {
@@ -50,7 +74,7 @@ std::vector<std::string> read_prompts(const std::string& input) {
   std::vector<std::string> prompts;
   for (std::string line; std::getline(in, line);) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (!line.empty()) prompts.push_back(std::move(line));
+    prompts.push_back(std::move(line));
   }
   return prompts;
 }
@@ -63,14 +87,7 @@ Json generate(const GenerateRequest& request, std::ostream& out) {
   const auto selection = requested_selection(request.rule, request.value, request.floor, *model);
 
   const bool streams = request.prompts.size() == 1 && !request.json;
-  std::vector<std::vector<int64_t>> prompts;
-  for (const auto& prompt : request.prompts) {
-    try {
-      prompts.push_back(prompt_ids(prompt, *tokenizer));
-    } catch (const Error& error) {
-      throw Error(format("[generate] prompt {}: {}", prompts.size() + 1, error.what()));
-    }
-  }
+  const auto prompts = encode_prompts(request, *tokenizer);
   eval::GenerateOptions options;
   options.max_new_tokens = request.max_new_tokens;
   options.sampling = request.sampling;

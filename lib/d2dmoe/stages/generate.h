@@ -16,8 +16,9 @@ namespace d2dmoe::stages {
 struct GenerateRequest {
   std::string model;
   std::vector<std::string> prompts;
-  bool json = false;  ///< one JSON object per prompt instead of text
-  std::string rule;   ///< empty = what the folder holds
+  std::string origin;  ///< the file whose lines they are, for messages; empty = the command line
+  bool json = false;   ///< one JSON object per prompt instead of text
+  std::string rule;    ///< empty = what the folder holds
   std::optional<double> value, floor;
   int64_t max_new_tokens = 128;
   eval::SamplingOptions sampling;
@@ -26,7 +27,7 @@ struct GenerateRequest {
   torch::Device device = torch::kCPU;
 };
 
-/// One prompt per line of a file, or of stdin ("-"); empty lines are left out.
+/// One prompt per line of a file, or of stdin ("-"); an empty line is an empty prompt.
 /// @throws UsageError  the file cannot be read
 std::vector<std::string> read_prompts(const std::string& input);
 
@@ -35,7 +36,8 @@ std::vector<std::string> read_prompts(const std::string& input);
 /// "prompt_tokens", "new_tokens"}.
 /// @return  {"prompts", "prompt_tokens", "new_tokens", "prefill_seconds", "decode_seconds",
 ///          "tokens_per_second"(, "executed_share")}
-/// @throws UsageError  no prompt; values outside their ranges; the folder is no language model
+/// @throws UsageError  no prompt; one without a token (names its line); values outside their ranges; the
+/// folder is no language model
 nlohmann::ordered_json generate(const GenerateRequest& request, std::ostream& out);
 
 /// Its last line for people: tokens, speed, executed share.

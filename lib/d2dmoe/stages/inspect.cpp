@@ -1,5 +1,7 @@
 #include "d2dmoe/stages/inspect.h"
 
+#include <algorithm>
+
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/io/hf_folder.h"
@@ -42,6 +44,22 @@ Json site_facts(nn::Site& site) {
   return facts;
 }
 
+/// Whether the folder holds the head that its model was built with. Of an encoder's own checkpoint it does
+/// not, and config.json then says nothing of labels.
+bool has_head(const models::Model& model, const io::HfFolder& folder) {
+  const auto& hf = model.hf();
+  return std::all_of(hf.names.begin(), hf.names.end(), [&](const models::HfName& name) {
+    const bool of_head = name.optional && !name.theirs.starts_with(hf.prefix);
+    return !of_head || folder.has(name.theirs);
+  });
+}
+
+std::string task_of(models::Model& model, bool head) {
+  if (model.language_model() != nullptr) return "language model";
+  if (!head) return "none";
+  return model.num_labels() == 1 ? "regression" : "classification";
+}
+
 }  // namespace
 
 Json inspect(const fs::path& dir) {
@@ -51,18 +69,17 @@ Json inspect(const fs::path& dir) {
   options.fresh_head = true;  // a folder without a head can be looked at
   auto model = moe::load_any(folder, options);
 
+  const bool head = has_head(*model, folder);
   const Json record = converted ? io::read_json_file(dir / "d2dmoe.json") : Json();
   Json facts = {
       {"folder", dir.string()},
       {"family", model->family()},
       {"architectures", folder.config().value("architectures", Json::array())},
       {"converted", converted},
-      {"parameters", stored_parameters(folder)},
+      {"parameters", static_cast<int64_t>(stored_parameters(folder))},
       {"max_length", model->max_length()},
-      {"task", model->language_model()    ? "language model"
-               : model->num_labels() == 1 ? "regression"
-                                          : "classification"},
-      {"labels", models::class_names(*model)},
+      {"task", task_of(*model, head)},
+      {"labels", head ? models::class_names(*model) : std::vector<std::string>()},
       {"weights_sha256", converted ? record.at("weights_sha256").get<std::string>()  // load_any compared it
                                    : folder.weights_hash()},
       {"files", Json::array()},
@@ -98,7 +115,9 @@ std::string inspect_text(const Json& facts) {
                    image.at("channels").get<int64_t>(), image.at("patch_height").get<int64_t>(),
                    image.at("patch_width").get<int64_t>());
   }
-  text += format("task         {}", text_of("task"));
+  const std::string task = text_of("task");
+  text +=
+      format("task         {}", task == "none" ? "none: there is no head; `d2dmoe train` makes one" : task);
   for (const auto& label : facts.at("labels")) text += format(" {}", label.get<std::string>());
   text += format("\nweights      sha256 {}\n", text_of("weights_sha256"));
   for (const auto& file : facts.at("files")) {

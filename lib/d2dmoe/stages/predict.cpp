@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/data/image_class_paths.h"
 #include "d2dmoe/io/atomic_file.h"
@@ -77,6 +78,7 @@ void answer_lines(PredictLines& lines, size_t chunk, std::istream& in, const std
     if (lines.size() >= chunk || in.rdbuf()->in_avail() == 0) answer(lines, answers);
   }
   answer(lines, answers);
+  if (const auto warning = lines.warning(); !warning.empty()) log::write(log::Level::warn, warning);
   D2D_CHECK(!in.bad(), "[predict] '{}': cannot be read behind line {}", origin, number);
   if (stop_requested()) throw Interrupted(format("[predict] stopped behind line {}", answers.written()));
 }

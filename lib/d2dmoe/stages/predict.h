@@ -44,7 +44,9 @@ void check_input(const PredictRequest& request, const PredictInput& input, bool 
 ///  "tokens": [{"token", "executed_share"}]}
 /// (regression: "value" instead of label and probabilities; a dense model has no executed_share). Per image
 /// "image" (its path) instead of "text", and "patches": {"rows", "columns", "executed_share": [[by column] by
-/// row], "special": [of the class and distillation tokens]} instead of "tokens".
+/// row], "special": [of the class and distillation tokens]} instead of "tokens". A text that was cut has
+/// "truncated": true and "whole_tokens", the tokens of the whole text, behind it; a warning at the end counts
+/// them.
 /// @param in  the lines; not read where the input names images
 /// @throws Interrupted  a stop was asked for (signals.h): what had been read is answered
 /// @throws Error        a line is not UTF-8, an image cannot be read (those before it are answered), a

@@ -22,6 +22,8 @@ class PredictLines {
   /// Answers every line in order, and has none afterwards.
   /// @throws Error  as predict(); the lines before it are answered
   virtual void answer(const std::function<void(const nlohmann::ordered_json&)>& write) = 0;
+  /// What there is to warn of when all lines are answered; "" = nothing.
+  virtual std::string warning() const { return ""; }
 };
 
 /// What answers are made with; everything outlives them.

@@ -38,7 +38,17 @@ class TextLines : public PredictLines {
   void answer(const std::function<void(const Json&)>& write) override {
     const auto texts = std::exchange(texts_, {});
     const auto predictions = eval::predict(subject_.model, *tokenizer_, texts, subject_.options);
-    for (size_t i = 0; i < texts.size(); ++i) write(to_json(texts[i], predictions[i]));
+    for (size_t i = 0; i < texts.size(); ++i) {
+      write(to_json(texts[i], predictions[i]));
+      if (predictions[i].truncated()) ++truncated_;
+    }
+    answered_ += static_cast<int64_t>(texts.size());
+  }
+
+  std::string warning() const override {
+    if (truncated_ == 0) return "";
+    return format("cut at {} tokens: {} of {} texts, whose lines say \"truncated\": true",
+                  eval::longest_text(subject_.model, subject_.options), truncated_, answered_);
   }
 
  private:
@@ -63,6 +73,10 @@ class TextLines : public PredictLines {
   Json to_json(const eval::PredictText& text, const eval::TextPrediction& prediction) const {
     Json line = {{"text", text.text}};
     if (text.pair) line["text_pair"] = *text.pair;
+    if (prediction.truncated()) {
+      line["truncated"] = true;
+      line["whole_tokens"] = prediction.whole_length;
+    }
     add_answer(line, prediction, labels_, subject_.request);
     if (!subject_.request.tokens) return line;
     for (const auto& token : prediction.tokens) {
@@ -77,6 +91,7 @@ class TextLines : public PredictLines {
   std::vector<std::string> labels_;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
   std::vector<eval::PredictText> texts_;
+  int64_t answered_ = 0, truncated_ = 0;
 };
 
 }  // namespace

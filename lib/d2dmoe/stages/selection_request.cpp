@@ -6,6 +6,17 @@
 #include "d2dmoe/moe/expert_feed_forward.h"
 
 namespace d2dmoe::stages {
+namespace {
+
+/// The rule "all" looks at neither value nor floor: whoever names one expects fewer experts than run.
+void check_unused(const char* option, std::optional<double> number, const std::string& rule) {
+  D2D_CHECK_USAGE(!number,
+                  "[selection] '--{} {}': the rule \"all\" runs every expert and has no {}. Hint: {}", option,
+                  number.value_or(0), option,
+                  rule.empty() ? "name another rule with --rule" : "leave it out, or name another rule");
+}
+
+}  // namespace
 
 std::optional<moe::Selection> requested_selection(const std::string& rule, std::optional<double> value,
                                                   std::optional<double> floor, models::Model& model) {
@@ -28,6 +39,10 @@ std::optional<moe::Selection> requested_selection(const std::string& rule, std::
                     nearest_hint(rule, known, "docs/config.md lists them"));
     D2D_CHECK_USAGE(value || rule == "all", "[selection] '--rule {}': needs --value (tau, p or k)", rule);
     selection.rule = rule;
+  }
+  if (selection.rule == "all") {
+    check_unused("value", value, rule);
+    check_unused("floor", floor, rule);
   }
   if (value) selection.value = *value;
   if (floor) selection.floor = *floor;

@@ -11,8 +11,8 @@ namespace d2dmoe::stages {
 /// The selection that a command line asks for (--rule, --value, --floor), which overrides what the folder
 /// holds.
 /// @return  nullopt when nothing was asked for
-/// @throws UsageError  an unknown rule (names the nearest); a value or floor outside the rule's range; a
-/// dense model
+/// @throws UsageError  an unknown rule (names the nearest); a value or floor outside the rule's range, or of
+///                     the rule "all", which has none; a dense model
 std::optional<moe::Selection> requested_selection(const std::string& rule, std::optional<double> value,
                                                   std::optional<double> floor, models::Model& model);
 
