@@ -1,9 +1,17 @@
-// --dry-run of the configs for published language models, on their real config.json values.
+// --dry-run of the stages: the configs for published language models on their real config.json values, and
+// what a plan says of folders that are there already.
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/io/run_folder.h"
+#include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/model_size.h"
+#include "io/disks.h"
 #include "support/process.h"
 #include "support/support.h"
+#include "support/tiny.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::test;
@@ -53,8 +61,9 @@ Json gemma_2b() {
           {"vocab_size", 256000}};
 }
 
-/// The plan of a config on a folder with that config.json, with blocks of 64 tokens of a small text.
-Json plan_of(const TempDir& dir, const std::string& config, const Json& model) {
+/// `run --dry-run` of a config on a folder with that config.json, with blocks of 64 tokens of a small text.
+Finished dry_run(const TempDir& dir, const std::string& config, const Json& model,
+                 const std::vector<std::string>& more) {
   io::write_file(dir / "model/config.json", model.dump());
   // Any tokenizer with no more tokens than the model: the plan only counts.
   io::write_file(dir / "model/tokenizer.json", io::read_file("configs/models/gpt2_mini/tokenizer.json"));
@@ -63,16 +72,35 @@ Json plan_of(const TempDir& dir, const std::string& config, const Json& model) {
     lines += Json{{"text", "what light through yonder window breaks " + std::to_string(i)}}.dump() + "\n";
   const std::string text = (dir / "text.jsonl").string();
   io::write_file(text, lines);
-  std::vector<std::string> arguments = {"run", "--config", config, "--dry-run", "--json"};
+  std::vector<std::string> arguments = {"run", "--config", config, "--dry-run", "--device", "cpu"};
   for (const std::string& change :
        {"model.path=" + (dir / "model").string(), "data.train=" + text, "data.validation=" + text,
         "data.test=" + text, std::string("data.max_length=64"), std::string("data.limit=10"),
         "output_dir=" + (dir / "run").string()})
     arguments.insert(arguments.end(), {"--set", change});
-  const auto result = test::d2dmoe(arguments);
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return test::d2dmoe(arguments);
+}
+
+Json plan_of(const TempDir& dir, const std::string& config, const Json& model) {
+  const auto result = dry_run(dir, config, model, {"--json"});
   INFO(result.err);
   REQUIRE(result.code == 0);
   return Json::parse(result.out);
+}
+
+/// What a stage takes by the product of its dtype.
+double seconds_of(const Json& plan, const std::string& stage, double flops) {
+  const auto dtype = plan.at("stages").at(stage).at("dtype").get<std::string>();
+  return flops / (1e9 * plan.at("measured_gflops").at(dtype).get<double>() * stages::kModelEfficiency);
+}
+
+/// Every path below a folder, hidden ones included.
+std::vector<std::string> paths_below(const std::filesystem::path& dir) {
+  std::vector<std::string> paths;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir)) paths.push_back(entry.path());
+  std::sort(paths.begin(), paths.end());
+  return paths;
 }
 
 }  // namespace
@@ -86,7 +114,16 @@ TEST_CASE("plans: gpt2 with the authors' settings") {
   const double token = 2.0 * (12 * (4.0 * 768 * 768 + 2.0 * 768 * 3072) + 768.0 * 50257);
   CHECK(plan.at("tokens_per_example") == 64);
   CHECK(plan.at("flops_per_example") == 64 * token + 12 * 4 * 768 * 64.0 * 65 / 2);
-  CHECK(plan.at("stages").at("train_sparse").at("steps") == 1000);
+  const auto& train = plan.at("stages").at("train_sparse");
+  CHECK(train.at("steps") == 1000);
+  // The dtype of the config, not float32: a pass over the ten blocks per step, three times the forward pass.
+  CHECK(train.at("dtype") == "bfloat16");
+  const double pass = 10 * plan.at("flops_per_example").get<double>();
+  CHECK(train.at("seconds").get<double>() == Approx(seconds_of(plan, "train_sparse", 1000 * 3 * pass)));
+  // Weights, gradients and two moments; of 8 blocks what a decoder with ReLU keeps, and 4 elements for each
+  // attention weight, which dropout keeps on a CPU.
+  CHECK(train.at("memory_bytes") == 4.0 * 4 * 124'439'808 + 4.0 * 8 * 64 * 12 * (14 * 768 + 1.5 * 3072) +
+                                        4.0 * 4 * 12 * 12 * 8 * 64 * 64);
   const auto& convert = plan.at("stages").at("convert");
   CHECK(convert.at("sites").size() == 12);
   CHECK(convert.at("sites")[0].at("expert_size") == 4);
@@ -101,6 +138,9 @@ TEST_CASE("plans: gemma-2b with the authors' settings") {
   const double token =
       2.0 * (18 * (2.0 * 2048 * 2048 + 2.0 * 2048 * 256 + 3.0 * 2048 * 16384) + 2048.0 * 256000);
   CHECK(plan.at("flops_per_example") == 64 * token + 18 * 4 * 2048 * 64.0 * 65 / 2);
+  // Gated sites keep 6 rows of their hidden width; without dropout no attention weight is kept.
+  CHECK(plan.at("stages").at("train_sparse").at("memory_bytes") ==
+        4.0 * 4 * 2'506'172'416 + 4.0 * 8 * 64 * 18 * (14 * 2048 + 6 * 16384));
   const auto& convert = plan.at("stages").at("convert");
   CHECK(convert.at("sites").size() == 18);
   CHECK(convert.at("sites")[17].at("expert_size") == 32);
@@ -128,4 +168,128 @@ TEST_CASE("plans: a large text is sampled, not tokenised, and nothing is written
   const Json plan = Json::parse(test::d2dmoe(arguments).out);
   CHECK(plan.at("data_estimated") == true);
   CHECK(plan.at("tokens_per_example").get<double>() == Approx(128).epsilon(0.01));  // the last one is shorter
+}
+
+TEST_CASE("plans: memory holds the program itself and says what it is of") {
+  const TempDir dir;
+  const std::string config = write_tiny_experiment(dir.path()).string();
+  const auto json = test::d2dmoe({"run", "--config", config, "--device", "cpu", "--dry-run", "--json"});
+  INFO(json.err);
+  REQUIRE(json.code == 0);
+  const Json plan = Json::parse(json.out);
+  const double program = plan.at("program_bytes").get<double>();
+  CHECK(program > 30.0 * (1 << 20));  // LibTorch alone
+  for (const auto& [stage, entry] : plan.at("stages").items()) {
+    INFO(stage);
+    CHECK(entry.at("memory_bytes").get<double>() > 0);
+    CHECK(entry.at("peak_bytes").get<double>() ==
+          program + entry.at("memory_bytes").get<double>() + entry.at("forward_bytes").get<double>());
+  }
+  const auto text = test::d2dmoe({"run", "--config", config, "--device", "cpu", "--dry-run"});
+  CHECK(contains(text.out, "memory       the program itself ("));
+  CHECK(contains(text.out, "MiB), weights, gradients, Adam's moments"));
+}
+
+TEST_CASE("plans: a model without weights is a line, a teacher without is an error") {
+  const TempDir dir;
+  const std::string config = "configs/gpt2_openwebtext.json", model = (dir / "model").string();
+  CHECK(plan_of(dir, config, gpt2()).at("has_weights") == false);
+  const auto text = dry_run(dir, config, gpt2(), {});
+  CHECK(text.code == 0);
+  CHECK(contains(text.out, "\nweights      none in " + model + " yet: a start trains fresh ones; "));
+  CHECK(contains(text.out, "model.safetensors"));
+
+  const auto taught = dry_run(dir, config, gpt2(), {"--set", "train_sparse.distill.teacher=dense"});
+  CHECK(taught.code == 1);
+  CHECK(contains(taught.err, "'" + model + "': has no weights: neither model.safetensors nor "));
+}
+
+TEST_CASE("plans: what stands in the stages' folders") {
+  const TempDir dir;
+  const auto file = write_tiny_experiment(dir.path());
+  const std::string config = file.string();
+  const auto trained = test::d2dmoe({"train", "--config", config});
+  INFO(trained.err);
+  REQUIRE(trained.code == 0);
+  {
+    const auto experiment = config::load_experiment(file, {});
+    const io::RunFolder run(stages::stage_dir(experiment, "train_sparse"),
+                            stages::stage_config(experiment, "train_sparse"));
+    io::Checkpoint checkpoint;
+    checkpoint.step = 8;
+    checkpoint.tensors["w"] = torch::zeros({1});
+    checkpoint.state = Json::object();
+    io::save_checkpoint(run, checkpoint, 1);
+  }
+  const auto before = paths_below(dir.path());
+  const auto dry = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"run", "--config", config, "--dry-run"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto result = test::d2dmoe(arguments);
+    INFO(result.err);
+    CHECK(result.code == 0);
+    CHECK(paths_below(dir.path()) == before);
+    return result.out;
+  };
+
+  const Json plan = Json::parse(dry({"--json"}));
+  const Json& stages = plan.at("stages");
+  CHECK(stages.at("train").at("state") == "done");
+  CHECK(stages.at("train").at("seconds") == 0);
+  CHECK(stages.at("train_sparse").at("state") == "interrupted");
+  CHECK(stages.at("train_sparse").at("step") == 8);
+  // 12 of 20 steps are left.
+  const double pass = 320 * plan.at("flops_per_example").get<double>();
+  CHECK(stages.at("train_sparse").at("seconds").get<double>() ==
+        Approx(0.6 * seconds_of(plan, "train_sparse", 2 * 3 * pass)));
+  CHECK(stages.at("convert").at("state") == "new");
+  const std::string text = dry({});
+  CHECK(contains(text, "\ntrain        already done, see " + (dir / "run/train").string() + "\n"));
+  CHECK(contains(text, "; goes on at step 8\n"));
+
+  // Another config: what a start says of it stands in the plan, and what starts from it waits.
+  const std::vector<std::string> change = {"--set", "train.epochs=1"};
+  const std::string refused = dry(change);
+  const auto start = test::d2dmoe({"train", "--config", config, change[0], change[1]});
+  CHECK(start.code == 2);
+  const size_t message = start.err.find("[run folder]");
+  REQUIRE(message != start.err.npos);
+  CHECK(contains(refused, "\ntrain        would be refused: " + start.err.substr(message)));
+  CHECK(contains(refused, "train.epochs was 2.0, is 1.0"));
+  CHECK(contains(refused, "; has begun before: "));
+  const auto run = test::d2dmoe({"run", "--config", config, change[0], change[1]});
+  CHECK(run.code == 2);
+  CHECK(contains(run.err, start.err.substr(message)));
+}
+
+TEST_CASE("plans: an output folder that a start would refuse is refused, and nothing is made") {
+  const TempDir dir;
+  const std::string config = write_tiny_experiment(dir.path()).string();
+  io::write_file(dir / "file", "x");
+  const auto in_the_way = (dir / "file/out").string();
+  for (const std::string command : {"train", "run"}) {
+    const auto result = test::d2dmoe({command, "--config", config, "--output-dir", in_the_way, "--dry-run"});
+    INFO(result.err);
+    CHECK(result.code == 1);
+    CHECK(contains(result.err, "cannot create this folder: a part of this path is a file"));
+  }
+  {
+    const auto experiment = config::load_experiment(config, {});
+    const io::RunFolder run(stages::stage_dir(experiment, "train"), Json::object());
+    const auto busy = test::d2dmoe({"train", "--config", config, "--dry-run"});
+    CHECK(busy.code == 1);
+    CHECK(contains(busy.err, "in use by process " + std::to_string(::getpid())));
+  }
+  const ReadOnlyFolder folder;
+  if (!folder.works()) {
+    WARN("SKIPPED: root that may not mount cannot make a read-only folder");
+    return;
+  }
+  const auto out = (folder.path() / "out").string();
+  const auto dry = test::d2dmoe({"train", "--config", config, "--output-dir", out, "--dry-run"});
+  const auto start = test::d2dmoe({"train", "--config", config, "--output-dir", out});
+  INFO(dry.err);
+  CHECK(dry.code == 1);
+  CHECK(contains(dry.err, out + "/train': cannot create this folder: "));
+  CHECK(dry.err == start.err);
 }

@@ -142,6 +142,69 @@ TEST_CASE("run_folder: done with a result", "[io]") {
   }
 }
 
+TEST_CASE("run_folder: looking at a folder changes nothing, and says what opening it would", "[io]") {
+  TempDir dir;
+  const auto fresh = io::RunFolder::look(dir / "a/b/r");
+  CHECK_FALSE(fresh.begun());
+  CHECK_FALSE(fresh.done());
+  CHECK_FALSE(fs::exists(dir / "a"));
+  CHECK_NOTHROW(fresh.check_config(kConfig));
+
+  ordered_json changed = kConfig;
+  changed["train"]["epochs"] = 4;
+  { const io::RunFolder run(dir / "r", kConfig); }
+  CHECK_FALSE(io::RunFolder::look(dir / "r").begun());
+  CHECK_NOTHROW(io::RunFolder::look(dir / "r").check_config(changed));
+  {
+    io::RunFolder run(dir / "r", kConfig);
+    io::Checkpoint checkpoint;
+    checkpoint.step = 7;
+    checkpoint.tensors["w"] = torch::zeros({1});
+    checkpoint.state = ordered_json::object();
+    io::save_checkpoint(run, checkpoint, 1);
+    const std::string busy = message_of([&] { io::RunFolder::look(dir / "r"); });
+    CHECK(contains(busy, format("in use by process {}", ::getpid())));
+    CHECK(busy == message_of([&] { io::RunFolder again(dir / "r", kConfig); }));
+  }
+  const auto before = names_in(dir / "r");
+  const auto run = io::RunFolder::look(dir / "r");
+  CHECK(run.begun());
+  CHECK_FALSE(run.done());
+  CHECK(io::newest_checkpoint(run) == 7);
+  CHECK_NOTHROW(run.check_config(kConfig));
+  CHECK_THROWS_AS(run.check_config(changed), UsageError);
+  const std::string message = message_of([&] { run.check_config(changed); });
+  CHECK(contains(message, "train.epochs was 3, is 4"));
+  CHECK(message == message_of([&] { io::RunFolder again(dir / "r", changed); }));
+  CHECK(names_in(dir / "r") == before);
+  CHECK(io::read_json_file(dir / "r/config.json") == kConfig);
+}
+
+TEST_CASE("run_folder: a folder that cannot be made is told without making it", "[io]") {
+  TempDir dir;
+  io::write_file(dir / "file", "x");
+  for (const fs::path& path : {dir / "file", dir / "file/below"}) {
+    const std::string message = message_of([&] { io::RunFolder::look(path); });
+    INFO(message);
+    CHECK(contains(message, path.string() + "': cannot create this folder: "));
+    CHECK(contains(message, "is a file, not a folder"));
+  }
+  const ReadOnlyFolder folder;
+  if (!folder.works()) {
+    WARN("SKIPPED: root that may not mount cannot make a read-only folder");
+    return;
+  }
+  for (const fs::path& path : {folder.path(), folder.path() / "train", folder.path() / "a" / "train"}) {
+    const std::string message = message_of([&] { io::RunFolder::look(path); });
+    INFO(message);
+    CHECK(message != "");
+    CHECK(message == message_of([&] { io::RunFolder run(path, kConfig); }));
+  }
+  CHECK(contains(message_of([&] { io::check_can_make(folder.path()); }), "cannot write here: "));
+  CHECK(
+      contains(message_of([&] { io::check_can_make(folder.path() / "a"); }), "cannot create this folder: "));
+}
+
 TEST_CASE("run_folder: a read-only output folder is one clear sentence", "[io]") {
   const ReadOnlyFolder folder;
   if (!folder.works()) {

@@ -62,21 +62,29 @@ bool only_begun(const fs::path& dir) {
   return true;
 }
 
-void check_config(const fs::path& file, const ordered_json& config) {
-  if (!fs::exists(file) || only_begun(file.parent_path())) {
-    write_file(file, dump(config, 2) + "\n");
-    return;
-  }
-  const std::vector<std::string> changes = config_changes(read_json_file(file), config);
-  constexpr size_t kShown = 12;
-  std::string list;
-  for (size_t i = 0; i < std::min(changes.size(), kShown); ++i) list += (i > 0 ? "; " : "") + changes[i];
-  if (changes.size() > kShown) list += format("; and {} more", changes.size() - kShown);
-  D2D_CHECK_USAGE(
-      changes.empty(),
-      "[run folder] '{}': was started with another config: {}. Hint: set these back to go on, choose another "
-      "output folder, or delete this one to start anew",
-      file.parent_path(), list);
+/// @param fd  the lock file, open
+[[noreturn]] void refuse_locked(const fs::path& dir, int fd) {
+  std::array<char, 300> holder{};
+  const bool known = ::pread(fd, holder.data(), holder.size() - 1, 0) > 0;
+  ::close(fd);
+  throw Error(format(
+      "[run folder] '{}': in use by {}. Hint: wait until it has ended, or choose another output folder", dir,
+      known ? format("process {}", printable(holder.data())) : "another process"));
+}
+
+/// What FolderLock would refuse in a folder that is there.
+void check_lock(const fs::path& dir) {
+  const fs::path file = dir / ".lock";
+  struct stat status {};
+  const bool there = ::stat(file.c_str(), &status) == 0;
+  int denied = there ? ::access(file.c_str(), R_OK | W_OK) : 0;
+  // A stage that is done writes nothing but its lock.
+  if (denied == 0 && !(there && fs::exists(dir / "result.json"))) denied = ::access(dir.c_str(), W_OK | X_OK);
+  D2D_CHECK(denied == 0, "[run folder] '{}': cannot write here: {}", dir, system_reason(errno));
+  const int fd = there ? ::open(file.c_str(), O_RDONLY | O_CLOEXEC) : -1;
+  if (fd < 0) return;
+  if (::flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) refuse_locked(dir, fd);
+  ::close(fd);
 }
 
 }  // namespace
@@ -94,13 +102,8 @@ FolderLock::FolderLock(const fs::path& dir) {
   D2D_CHECK(fd_ >= 0, "[run folder] '{}': cannot write here: {}", dir, system_reason(errno));
   if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
     const int error = errno;
-    std::array<char, 300> holder{};
-    const bool known = ::pread(fd_, holder.data(), holder.size() - 1, 0) > 0;
+    if (error == EWOULDBLOCK) refuse_locked(dir, fd_);
     ::close(fd_);
-    D2D_CHECK(
-        error != EWOULDBLOCK,
-        "[run folder] '{}': in use by {}. Hint: wait until it has ended, or choose another output folder",
-        dir, known ? format("process {}", printable(holder.data())) : "another process");
     throw Error(format("[run folder] '{}': cannot be locked: {}", dir, system_reason(error)));
   }
   std::array<char, 200> host{};
@@ -118,11 +121,43 @@ FolderLock::~FolderLock() {
 RunFolder::RunFolder(fs::path dir, const ordered_json& config) : dir_(std::move(dir)) {
   make_folder(dir_);
   lock_ = std::make_unique<FolderLock>(dir_);
-  check_config(dir_ / "config.json", config);
+  if (begun())
+    check_config(config);
+  else
+    write_file(dir_ / "config.json", dump(config, 2) + "\n");
   truncate_metrics(std::numeric_limits<int64_t>::max());
 }
 
+RunFolder::RunFolder(fs::path dir) : dir_(std::move(dir)) {}
+
 RunFolder::~RunFolder() = default;
+
+RunFolder RunFolder::look(fs::path dir) {
+  std::error_code ignored;
+  if (fs::is_directory(dir, ignored))
+    check_lock(dir);
+  else
+    check_can_make(dir);
+  return RunFolder(std::move(dir));
+}
+
+bool RunFolder::begun() const {
+  return fs::exists(dir_ / "config.json") && !only_begun(dir_);
+}
+
+void RunFolder::check_config(const ordered_json& config) const {
+  if (!begun()) return;
+  const std::vector<std::string> changes = config_changes(read_json_file(dir_ / "config.json"), config);
+  constexpr size_t kShown = 12;
+  std::string list;
+  for (size_t i = 0; i < std::min(changes.size(), kShown); ++i) list += (i > 0 ? "; " : "") + changes[i];
+  if (changes.size() > kShown) list += format("; and {} more", changes.size() - kShown);
+  D2D_CHECK_USAGE(
+      changes.empty(),
+      "[run folder] '{}': was started with another config: {}. Hint: set these back to go on, choose another "
+      "output folder, or delete this one to start anew",
+      dir_, list);
+}
 
 void RunFolder::append_metrics(const ordered_json& event) {
   const fs::path file = dir_ / "metrics.jsonl";
@@ -179,6 +214,24 @@ ordered_json RunFolder::result() const {
 
 void RunFolder::mark_done(const ordered_json& result) {
   write_file(dir_ / "result.json", dump(result, 2) + "\n");
+}
+
+void check_can_make(const fs::path& dir) {
+  struct stat status {};
+  fs::path there = dir;  // or the nearest folder above it that is there
+  while (there != "." && ::stat(there.c_str(), &status) != 0 && errno == ENOENT) {
+    there = there.has_parent_path() ? there.parent_path() : fs::path(".");
+  }
+  int error = 0;
+  if (::stat(there.c_str(), &status) != 0)
+    error = errno;
+  else if (!S_ISDIR(status.st_mode))
+    error = ENOTDIR;
+  else if (::access(there.c_str(), W_OK | X_OK) != 0)
+    error = errno;
+  const bool made = S_ISDIR(status.st_mode) && there == dir;
+  D2D_CHECK(error == 0, "[file] '{}': cannot {}: {}", dir, made ? "write here" : "create this folder",
+            system_reason(error));
 }
 
 }  // namespace d2dmoe::io

@@ -42,6 +42,11 @@ class RunFolder {
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
+  /// The folder as it is, for reading only: not locked, and nothing on the disk is created or changed. It
+  /// need not be there.
+  /// @throws Error  what opening it would throw: it cannot be created or written, another process has it
+  static RunFolder look(std::filesystem::path dir);
+
   const std::filesystem::path& dir() const { return dir_; }
   std::filesystem::path model_dir() const { return dir_ / "model"; }
 
@@ -51,6 +56,10 @@ class RunFolder {
   /// a last line that was cut.
   void truncate_metrics(int64_t step);
 
+  /// Whether the stage has made something, which belongs to the stored config.
+  bool begun() const;
+  /// @throws UsageError  the stage has begun under another config: lists the changed keys with both values
+  void check_config(const nlohmann::ordered_json& config) const;
   /// Whether the stage has ended (mark_done was called), with what it noted then.
   bool done() const;
   /// @throws Error  result.json is damaged
@@ -58,9 +67,15 @@ class RunFolder {
   void mark_done(const nlohmann::ordered_json& result);
 
  private:
+  explicit RunFolder(std::filesystem::path dir);
+
   std::filesystem::path dir_;
-  std::unique_ptr<FolderLock> lock_;
+  std::unique_ptr<FolderLock> lock_;  // none for look()
 };
+
+/// Whether make_folder and a file in the folder would succeed, by the permissions; nothing is created.
+/// @throws Error  as make_folder says it
+void check_can_make(const std::filesystem::path& dir);
 
 /// The keys in which two configs differ, one text each: "train.epochs was 3, is 5". Keys are dotted paths; 1
 /// and 1.0 are equal, and the order of keys does not count.

@@ -17,6 +17,14 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
+/// Adds what the process takes. @param bytes  of weights and batches
+void add_memory(Json& plan, double bytes) {
+  const double program = resident_bytes();
+  plan["memory_bytes"] = bytes;
+  plan["program_bytes"] = program;
+  plan["peak_bytes"] = program + bytes;
+}
+
 Json plan_of(const std::string& command, const fs::path& model, const io::HfFolder& folder,
              double parameters) {
   Json reads = Json::array({(model / "config.json").string()});
@@ -24,18 +32,28 @@ Json plan_of(const std::string& command, const fs::path& model, const io::HfFold
   for (const char* name : {"d2dmoe.json", "routers.safetensors"}) {
     if (fs::exists(model / name)) reads.push_back((model / name).string());
   }
-  return {{"command", command},       {"model", model.string()},
-          {"parameters", parameters}, {"memory_bytes", 4 * parameters},
-          {"reads", reads},           {"writes", Json::array()}};
+  Json plan = {{"command", command},
+               {"model", model.string()},
+               {"parameters", parameters},
+               {"reads", reads},
+               {"writes", Json::array()}};
+  add_memory(plan, 4 * parameters);
+  return plan;
 }
 
 /// Adds what forward passes take.
 /// @param flops, tokens  of all examples
 /// @param batch_tokens   token rows of the largest batch
 void add_cost(Json& plan, const ModelSize& size, double flops, double tokens, double batch_tokens) {
-  plan["memory_bytes"] = size.weight_bytes() + batch_tokens * size.forward_bytes_per_token();
+  add_memory(plan, size.weight_bytes() + batch_tokens * size.forward_bytes_per_token());
   plan["tokens"] = tokens;
   plan["seconds"] = flops / (measured_flops() * kModelEfficiency);
+}
+
+std::string memory_text(const Json& plan) {
+  if (!plan.contains("peak_bytes")) return bytes_text(plan.at("memory_bytes")) + " of memory";
+  return format("{} of memory, {} of it the program itself", bytes_text(plan.at("peak_bytes")),
+                bytes_text(plan.at("program_bytes")));
 }
 
 /// Token rows of every line of predict's input.
@@ -189,8 +207,8 @@ std::string command_plan_text(const Json& plan) {
          (plan.value("data_estimated", false) ? "about " : "") + count_text(plan.at("sentences")));
   if (plan.contains("memory_bytes")) {
     const auto seconds = plan.find("seconds");
-    line("needs", (seconds == plan.end() ? "" : "about " + duration_text(*seconds) + " and ") +
-                      bytes_text(plan.at("memory_bytes")) + " of memory");
+    line("needs",
+         (seconds == plan.end() ? "" : "about " + duration_text(*seconds) + " and ") + memory_text(plan));
   }
   if (plan.contains("disk_bytes")) line("disk", bytes_text(plan.at("disk_bytes")));
   return text;

@@ -14,7 +14,8 @@
 /// the stages' counterpart.
 ///
 /// Keys: "command", "reads" and "writes" (lists of paths), and where they mean something "model",
-/// "parameters", "memory_bytes", "seconds" (estimates from a short measurement of this machine), "unit"
+/// "parameters", "memory_bytes" (weights and a batch), "program_bytes" (what this process has resident now),
+/// "peak_bytes" (both), "seconds" (estimates from a short measurement of this machine), "unit"
 /// ("sentences", "texts" or "images"), "sentences" (how many), "tokens".
 /// @throws UsageError, Error  what the command itself would refuse before its work
 namespace d2dmoe::stages {

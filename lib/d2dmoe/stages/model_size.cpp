@@ -1,14 +1,34 @@
 #include "d2dmoe/stages/model_size.h"
 
 #include <torch/torch.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
+#include <fstream>
 #include <map>
 
+#include "d2dmoe/bench/stopwatch.h"
+#include "d2dmoe/nn/packed_attention.h"
+
 namespace d2dmoe::stages {
+namespace {
+
+/// The first of the keys that config.json has as a number, else 0.
+double number_of(const nlohmann::ordered_json& config, std::initializer_list<const char*> keys) {
+  for (const char* key : keys) {
+    if (const auto found = config.find(key); found != config.end() && found->is_number())
+      return found->get<double>();
+  }
+  return 0;
+}
+
+}  // namespace
 
 ModelSize::ModelSize(models::Model& model) : parts_(model.cost_parts()) {
+  const auto& config = model.config();
+  attention_dropout_ = number_of(config, {"attn_pdrop", "attention_probs_dropout_prob", "attention_dropout"});
+  capped_ = number_of(config, {"attn_logit_softcapping"}) > 0;
+  causal_ = std::any_of(parts_.begin(), parts_.end(), [](const auto& part) { return part.causal; });
   for (const auto& parameter : model.parameters()) parameters_ += static_cast<double>(parameter.numel());
   std::map<int64_t, double> width_of_layer;
   for (const auto* site : model.sites()) {
@@ -18,14 +38,31 @@ ModelSize::ModelSize(models::Model& model) : parts_(model.cost_parts()) {
     site_flops_ += 2 * hidden * (matrices_in * d_in + static_cast<double>(w.d_out()));
     hidden_ += hidden;
     relu_ = relu_ && w.activation == kernels::Activation::relu;
+    gated_ = gated_ || w.gated();
     live_elements_ = std::max(live_elements_, 6 * d_in + 2 * hidden);
+    observed_elements_ = std::max(observed_elements_, 6 * d_in + 4 * hidden);
     width_of_layer[site->id().layer] = d_in;
   }
   for (const auto& [layer, width] : width_of_layer) widths_ += width;
 }
 
 double ModelSize::training_bytes_per_token(bool relu) const {
-  return 4 * (relu ? 9 * widths_ + 1.5 * hidden_ : 14 * widths_ + 3 * hidden_);
+  if (gated_) return 4 * (14 * widths_ + 6 * hidden_);
+  return 4 * ((relu && !causal_ ? 9 : 14) * widths_ + (relu ? 1.5 : 3) * hidden_);
+}
+
+double ModelSize::score_bytes(int64_t sequences, int64_t longest, double dropout,
+                              torch::Device device) const {
+  const bool drops = device.is_cpu() && (dropout < 0 ? attention_dropout_ : dropout) > 0;
+  const auto rows = torch::empty({0, 0});
+  const bool packed = nn::packed_attention_fits(rows, rows, rows, longest);
+  double per_pair = 0;  // as many elements are kept as operations counted: scores, mask, softmax, dropout
+  for (const auto& part : parts_) {
+    if (part.matmul || part.per_token_pair <= 0) continue;
+    if (part.causal ? drops || capped_ : drops && !packed) per_pair += part.per_token_pair;
+  }
+  const auto length = static_cast<double>(longest);
+  return 4 * per_pair * static_cast<double>(sequences) * length * length;
 }
 
 double ModelSize::flops(int64_t length) const {
@@ -60,18 +97,29 @@ double stored_parameters(io::HfFolder& folder) {
   return total;
 }
 
-double measured_flops() {
-  const int64_t n = 1024;
-  torch::NoGradGuard no_grad;
-  const auto a = torch::rand({n, n}), b = torch::rand({n, n});
-  std::vector<double> seconds;
-  for (int i = 0; i < 7; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    torch::mm(a, b);
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+double measured_flops(torch::ScalarType dtype, torch::Device device) {
+  constexpr size_t kRuns = 7;
+  constexpr double kMostMs = 300;  // emulated bfloat16 takes seconds
+  const int64_t n = device.is_cpu() ? 1024 : 4096;
+  const torch::NoGradGuard no_grad;
+  const torch::TensorOptions where(device);
+  const auto a = torch::rand({n, n}, where).to(dtype), b = torch::rand({n, n}, where).to(dtype);
+  std::vector<double> times;
+  double total = 0;
+  while (times.size() < kRuns && total < kMostMs) {
+    times.push_back(bench::run_ms([&] { return torch::mm(a, b); }));
+    total += times.back();
   }
-  std::nth_element(seconds.begin(), seconds.begin() + 3, seconds.end());
-  return 2.0 * n * n * n / seconds[3];
+  const auto middle = times.begin() + static_cast<int64_t>(times.size() / 2);
+  std::nth_element(times.begin(), middle, times.end());
+  const auto size = static_cast<double>(n);
+  return 2 * size * size * size / (*middle * 1e-3);
+}
+
+double resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  double whole = 0, resident = 0;  // pages
+  return file >> whole >> resident ? resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) : 0;
 }
 
 }  // namespace d2dmoe::stages

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,18 +26,28 @@ class ModelSize {
   /// The same over all examples.
   double flops(const data::Dataset& dataset) const;
   /// Bytes of float32 that a token row keeps for the backward pass: in each layer about 14 rows of the model
-  /// width and 3 of each site's hidden width, with ReLU 9 and 1.5. Within 7 % of the growth of a ViT's peak
-  /// memory with its batch.
+  /// width and 3 of each site's hidden width, with ReLU 9 (in decoders 14) and 1.5; where sites are gated 14
+  /// and 6. With score_bytes() within about 15 % of the growth of the peak memory of a ViT, a GPT-2 and a
+  /// Llama with their batch, and up to 40 % above that of a BERT.
   /// @param relu  whether the sites have ReLU, now or by stage 1
   double training_bytes_per_token(bool relu) const;
+  /// Bytes of attention weights that a training batch keeps. Most attention keeps none; with dropout on a CPU
+  /// a decoder's does, and any other's on sequences too long for nn::packed_attention; with a cap, always.
+  /// @param longest  token rows of the longest sequence
+  /// @param dropout  of the training; -1 = as in config.json
+  double score_bytes(int64_t sequences, int64_t longest, double dropout, torch::Device device) const;
   bool has_relu() const { return relu_; }
   /// Bytes of float32 that a token row needs at most at a time without one: about 6 rows of the model width
   /// and 2 of a hidden width.
   double forward_bytes_per_token() const { return 4 * live_elements_; }
+  /// The same while observers or routers look at the sites, which takes 2 more rows of a hidden width.
+  double observed_bytes_per_token() const { return 4 * observed_elements_; }
 
  private:
-  double parameters_ = 0, site_flops_ = 0, widths_ = 0, hidden_ = 0, live_elements_ = 0;
-  bool relu_ = true;
+  double parameters_ = 0, site_flops_ = 0, widths_ = 0, hidden_ = 0, live_elements_ = 0,
+         observed_elements_ = 0;
+  double attention_dropout_ = 0;
+  bool relu_ = true, gated_ = false, capped_ = false, causal_ = false;
   std::vector<models::CostPart> parts_;
 };
 
@@ -46,11 +58,16 @@ std::shared_ptr<models::Model> outline_of(const io::HfFolder& folder,
 /// Parameters that a folder's weight files hold.
 double stored_parameters(io::HfFolder& folder);
 
-/// FLOP/s of a float32 matrix product with the threads in force (median of a few runs, about 0.2 s).
-double measured_flops();
+/// FLOP/s of a matrix product, with the threads in force (median of a few runs, about 0.3 s; one run where
+/// that takes longer).
+double measured_flops(torch::ScalarType dtype = torch::kFloat32, torch::Device device = torch::kCPU);
+
+/// Memory that this process has resident now, in bytes: LibTorch, the program, what it has read. 0 where the
+/// system does not say.
+double resident_bytes();
 
 /// Share of measured_flops() that a whole model reaches (elementwise work, normalisation, data): 40 to 55 %
-/// on 2 cores with MiniLM.
+/// on 2 cores with MiniLM (44 % of the bfloat16 product's under bfloat16).
 inline constexpr double kModelEfficiency = 0.45;
 
 }  // namespace d2dmoe::stages

@@ -1,51 +1,108 @@
 #include "d2dmoe/stages/plan.h"
 
 #include <algorithm>
-#include <cmath>
+#include <functional>
+#include <map>
+#include <numeric>
 
+#include "d2dmoe/cluster/split.h"
+#include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
+#include "d2dmoe/io/run_folder.h"
 #include "d2dmoe/moe/conversion.h"
 #include "d2dmoe/stages/common.h"
 #include "d2dmoe/stages/model_size.h"
+#include "d2dmoe/train/plan.h"
+#include "d2dmoe/train/precision.h"
 #include "d2dmoe/train/projection_distillation.h"
 
 namespace d2dmoe::stages {
 namespace {
 
+namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr double kTrainFactor = 3;  // a training step is the forward pass and about twice that again
+// Of convert: token rows of a batch that routers learn from, examples of one that calibrates a split.
+constexpr double kRouterBatch = 8192;
+constexpr int64_t kCalibrationBatch = 64;
+
+/// Where the stages run, measured when it is asked for.
+class Machine {
+ public:
+  explicit Machine(torch::Device device) : device_(device) {}
+
+  torch::Device device() const { return device_; }
+  /// @param dtype  of the matrix products
+  double seconds(double flops, torch::ScalarType dtype) { return flops / (rate(dtype) * kModelEfficiency); }
+  /// GFLOP/s by dtype.
+  Json rates() const {
+    Json rates = Json::object();
+    for (const auto& [dtype, rate] : rates_) rates[dtype_name(dtype)] = rate / 1e9;
+    return rates;
+  }
+
+ private:
+  double rate(torch::ScalarType dtype) {
+    auto& rate = rates_[dtype];
+    if (rate == 0) rate = measured_flops(dtype, device_);
+    return rate;
+  }
+
+  torch::Device device_;
+  std::map<torch::ScalarType, double> rates_;
+};
 
 /// What the stages' entries are made from.
 struct Subject {
   std::shared_ptr<models::Model> model;  // an outline
   ModelSize size;
   const data::Splits& data;
-  double rate;  // FLOP/s
+  Machine& machine;
 
-  double seconds(double flops) const { return flops / (rate * kModelEfficiency); }
+  double seconds(double flops, torch::ScalarType dtype) const { return machine.seconds(flops, dtype); }
 };
+
+/// The largest batch that a data set gives.
+struct LargestBatch {
+  int64_t examples = 0, longest = 0;
+  double tokens = 0;
+};
+
+LargestBatch largest_batch(const data::Dataset& dataset, int64_t batch_size) {
+  std::vector<int64_t> lengths(static_cast<size_t>(dataset.size()));
+  for (size_t i = 0; i < lengths.size(); ++i) lengths[i] = dataset.length(static_cast<int64_t>(i));
+  const int64_t examples = std::min(batch_size, dataset.size());
+  const auto end = lengths.begin() + examples;
+  std::partial_sort(lengths.begin(), end, lengths.end(), std::greater<>());
+  return {examples, examples > 0 ? lengths.front() : 0,
+          static_cast<double>(std::accumulate(lengths.begin(), end, int64_t{0}))};
+}
 
 Json training(const config::TrainOptions& options, const Subject& subject, bool relu, bool teacher) {
   const auto& train = subject.data.train;
   const auto examples = static_cast<double>(train.size()), tokens = static_cast<double>(train.tokens());
-  const double steps_per_epoch =
-      std::ceil(examples / static_cast<double>(options.batch_size * options.accumulate));
-  const double steps = options.max_steps > 0 ? static_cast<double>(options.max_steps)
-                                             : std::ceil(steps_per_epoch * options.epochs);
+  const auto steps = static_cast<double>(train::total_steps(options, train.size()));
+  const auto steps_per_epoch = static_cast<double>(train::steps_per_epoch(options, train.size()));
   const double flops =
       subject.size.flops(train) * (steps / steps_per_epoch) * (kTrainFactor + (teacher ? 1 : 0));
-  const double batch_tokens = tokens / examples * std::min(examples, static_cast<double>(options.batch_size));
+  const auto batch = largest_batch(train, options.batch_size);
   // Weights, gradients and two Adam moments.
   const double states = subject.size.weight_bytes() * (4 + (teacher ? 1 : 0));
+  const double kept =
+      batch.tokens * subject.size.training_bytes_per_token(relu) +
+      subject.size.score_bytes(batch.examples, batch.longest, options.dropout, subject.machine.device());
+  const auto dtype = train::training_dtype(options.dtype, subject.machine.device());
   return {{"unit", train.unit()},
           {"sentences", examples},
           {"tokens_per_epoch", tokens},
           {"steps", steps},
-          {"memory_bytes", states + batch_tokens * subject.size.training_bytes_per_token(relu)},
-          {"seconds", subject.seconds(flops)}};
+          {"dtype", dtype_name(dtype)},
+          {"memory_bytes", states + kept},
+          {"forward_bytes", teacher ? batch.tokens * subject.size.forward_bytes_per_token() : 0.0},
+          {"seconds", subject.seconds(flops, dtype)}};
 }
 
 /// The model as it will be when it is converted, without values.
@@ -82,15 +139,26 @@ Json conversion(const config::ConvertOptions& options, const Subject& subject) {
       options.router.max_tokens > 0 ? std::min(all, static_cast<double>(options.router.max_tokens)) : all;
   const double flops = subject.size.flops(train) * tokens / std::max(1.0, all) +
                        tokens * options.router.epochs * kTrainFactor * 2 * router;
+  const auto calibration = largest_batch(train, kCalibrationBatch);
+  const bool gradients = cluster::split_needs(options.split.name).importance;
+  const double calibration_bytes =
+      calibration.tokens * (gradients ? subject.size.training_bytes_per_token(subject.size.has_relu())
+                                      : subject.size.observed_bytes_per_token());
+  const double collection_bytes = std::min(kRouterBatch, all) * subject.size.observed_bytes_per_token();
+  const auto dtype = train::training_dtype("auto", subject.machine.device());
   return {{"unit", train.unit()},
           {"sites", sites},
           {"router_tokens", tokens},
+          {"dtype", dtype_name(dtype)},
           {"memory_bytes", subject.size.weight_bytes() + tokens * 4 * cached},
-          {"seconds", subject.seconds(flops)}};
+          {"forward_bytes", std::max(calibration_bytes, collection_bytes)},
+          {"seconds", subject.seconds(flops, dtype)}};
 }
 
 /// Adds the training of perceptrons for attention projections.
-void add_attention(Json& entry, const config::AttentionOptions& options, const Subject& subject) {
+/// @param dtype  of the stage
+void add_attention(Json& entry, const config::AttentionOptions& options, torch::ScalarType dtype,
+                   const Subject& subject) {
   double perceptrons = 0;  // elements
   for (auto* projection : train::chosen_projections(*subject.model, options.projections))
     perceptrons += options.width_factor * static_cast<double>(projection->in() * projection->out());
@@ -98,18 +166,24 @@ void add_attention(Json& entry, const config::AttentionOptions& options, const S
   const auto& train = subject.data.train;
   const double flops = options.epochs * (subject.size.flops(train) + static_cast<double>(train.tokens()) * 2 *
                                                                          kTrainFactor * perceptrons);
-  entry["seconds"] = entry.at("seconds").get<double>() + subject.seconds(flops);
+  entry["seconds"] = entry.at("seconds").get<double>() + subject.seconds(flops, dtype);
 }
 
 Json sweeping(const config::SweepOptions& options, const Subject& subject) {
   const double points = 2 + static_cast<double>(options.taus.empty() ? options.points : options.taus.size());
   const auto& split = subject.data.split(options.split);
-  return {{"unit", split.unit()},
-          {"points", points},
-          {"sentences", split.size()},
-          {"memory_bytes", subject.size.weight_bytes() * 2},
-          {"seconds", subject.seconds(points * subject.size.flops(split)) +
-                          points * options.time_seconds * static_cast<double>(options.time_batches.size())}};
+  int64_t batch_size = options.batch_size;
+  for (const int64_t timed : options.time_batches) batch_size = std::max(batch_size, timed);
+  constexpr auto kDtype = torch::kFloat32;  // of the weights; nothing is cast
+  return {
+      {"unit", split.unit()},
+      {"points", points},
+      {"sentences", split.size()},
+      {"dtype", dtype_name(kDtype)},
+      {"memory_bytes", subject.size.weight_bytes() * 2},
+      {"forward_bytes", largest_batch(split, batch_size).tokens * subject.size.observed_bytes_per_token()},
+      {"seconds", subject.seconds(points * subject.size.flops(split), kDtype) +
+                      points * options.time_seconds * static_cast<double>(options.time_batches.size())}};
 }
 
 /// A folder without weights will do when one of the stages trains them.
@@ -120,56 +194,151 @@ io::Weights weights_for(const std::vector<std::string>& stages) {
   return trained ? io::Weights::optional : io::Weights::required;
 }
 
+/// The stage's `start` option.
+std::string start_option(const config::Experiment& options, const std::string& stage) {
+  if (stage == "train_sparse") return options.train_sparse.start;
+  if (stage == "convert") return options.convert.start;
+  return stage == "sweep_tau" ? options.sweep_tau.start : "auto";
+}
+
+/// What a start of the stage finds in its folder: the keys "state" and "step" or "refusal" of plan().
+/// @param waits  the stage before it has not ended, and this one starts from its result
+/// @throws Error  the folder cannot be made or written, or another process has it
+Json state_of(const config::LoadedExperiment& experiment, const std::string& stage, bool waits) {
+  const auto run = io::RunFolder::look(stage_dir(experiment, stage));
+  if (!run.begun()) return {{"state", "new"}};
+  if (waits) return {{"state", "waits"}};
+  try {
+    run.check_config(stage_config(experiment, stage));
+    const bool done = stage == "sweep_tau" ? run.done() : finished_with_model(run);
+    if (done) {
+      run.result();  // what a start reads
+      return {{"state", "done"}};
+    }
+  } catch (const Error& error) {
+    return {{"state", "refused"}, {"refusal", error.what()}};
+  }
+  Json state = {{"state", "interrupted"}};
+  if (const auto step = io::newest_checkpoint(run)) state["step"] = *step;
+  return state;
+}
+
+/// The states of the stages, in their order.
+std::map<std::string, Json> states_of(const config::LoadedExperiment& experiment,
+                                      const std::vector<std::string>& stages) {
+  if (stages.size() > 1) io::check_can_make(experiment.options.run.output_dir);  // the report goes there
+  std::map<std::string, Json> states;
+  bool before_done = true;
+  for (const std::string& stage : stages) {
+    const bool waits = !before_done && start_option(experiment.options, stage) == "auto";
+    states[stage] = state_of(experiment, stage, waits);
+    before_done = states[stage].at("state") == "done";
+  }
+  return states;
+}
+
+/// @throws Error  the teacher's folder has no weights
+void check_teacher(const config::LoadedExperiment& experiment) {
+  const auto& options = experiment.options.train_sparse;
+  if (options.distill.teacher.empty()) return;
+  const bool dense = options.distill.teacher == "dense";
+  if (dense && options.start == "auto" && experiment.stages.count("train")) return;  // will have weights
+  io::HfFolder(dense ? start_folder(experiment, options.start, {}) : fs::path(options.distill.teacher));
+}
+
+/// Adds what the folder says to what the stage would do.
+void add_state(Json& entry, const Json& state) {
+  entry.update(state);
+  if (state.at("state") == "done") entry["seconds"] = 0.0;
+  if (!state.contains("step") || !entry.contains("steps")) return;
+  const double left = 1 - state.at("step").get<double>() / std::max(1.0, entry.at("steps").get<double>());
+  entry["seconds"] = entry.at("seconds").get<double>() * std::clamp(left, 0.0, 1.0);
+}
+
+std::string state_text(const Json& entry) {
+  const auto state = entry.at("state").get<std::string>();
+  if (state == "waits") return "; has begun before: its config is compared when the stage before it is done";
+  if (state != "interrupted") return "";
+  return entry.contains("step") ? format("; goes on at step {}", entry.at("step").get<int64_t>())
+                                : "; goes on where it stopped";
+}
+
 }  // namespace
 
 Json plan(const config::LoadedExperiment& experiment, const std::vector<std::string>& stages) {
   const auto model_folder = start_folder(experiment, "auto", {});
+  Machine machine(parse_device(experiment.options.run.device));
+  const auto states = states_of(experiment, stages);
+  if (const auto sparse = states.find("train_sparse");
+      sparse != states.end() && sparse->second.at("state") != "done") {
+    check_teacher(experiment);
+  }
   std::vector<std::string> splits = {"train", "validation"};
   const bool sweeps = std::find(stages.begin(), stages.end(), "sweep_tau") != stages.end();
   if (sweeps && experiment.options.sweep_tau.split == "test") splits.emplace_back("test");
   Inputs inputs = open_inputs(experiment, model_folder, splits, weights_for(stages), data::TextNeed::size);
   const auto model = outline_of(inputs.folder, head_options(inputs.data));
-  const Subject subject{model, ModelSize(*model), inputs.data, measured_flops()};
+  const Subject subject{model, ModelSize(*model), inputs.data, machine};
   const auto later = future_model(experiment, inputs.folder, head_options(inputs.data));
-  const Subject future{later, ModelSize(*later), inputs.data, subject.rate};
+  const Subject future{later, ModelSize(*later), inputs.data, machine};
   const auto& train = inputs.data.train;
   const auto& options = experiment.options;
 
-  Json result = {
-      {"model", model_folder.string()},
-      {"family", model->family()},
-      {"parameters", subject.size.parameters()},
-      {"labels", inputs.data.label_names},
-      {"unit", train.unit()},
-      {"flops_per_example", subject.size.flops(train) / std::max(1.0, static_cast<double>(train.size()))},
-      {"tokens_per_example",
-       static_cast<double>(train.tokens()) / std::max(1.0, static_cast<double>(train.size()))},
-      {"measured_gflops", subject.rate / 1e9},
-      {"training_examples", train.size()},
-      {"data_estimated", inputs.data.estimated},
-      {"stages", Json::object()}};
+  Json planned = Json::object();
   for (const std::string& stage : stages) {
-    Json& entry = result["stages"][stage];
+    Json& entry = planned[stage];
     if (stage == "train") entry = training(options.train, subject, subject.size.has_relu(), false);
     if (stage == "train_sparse") {
       const auto& sparse = options.train_sparse;
       entry = training(sparse.train, subject, sparse.activation == "relu" || subject.size.has_relu(),
                        !sparse.distill.teacher.empty());
-      add_attention(entry, sparse.attention, subject);
+      add_attention(entry, sparse.attention, train::training_dtype(sparse.train.dtype, machine.device()),
+                    subject);
     }
     if (stage == "convert") entry = conversion(options.convert, future);
     if (stage == "sweep_tau") entry = sweeping(options.sweep_tau, future);
+    add_state(entry, states.at(stage));
     entry["folder"] = stage_dir(experiment, stage).string();
   }
-  return result;
+  const double program = machine.device().is_cpu() ? resident_bytes() : 0;
+  for (auto& entry : planned) {
+    entry["peak_bytes"] =
+        program + entry.at("memory_bytes").get<double>() + entry.at("forward_bytes").get<double>();
+  }
+  return {{"model", model_folder.string()},
+          {"family", model->family()},
+          {"parameters", subject.size.parameters()},
+          {"has_weights", inputs.folder.has_weights()},
+          {"labels", inputs.data.label_names},
+          {"unit", train.unit()},
+          {"flops_per_example", subject.size.flops(train) / std::max(1.0, static_cast<double>(train.size()))},
+          {"tokens_per_example",
+           static_cast<double>(train.tokens()) / std::max(1.0, static_cast<double>(train.size()))},
+          {"device", machine.device().str()},
+          {"measured_gflops", machine.rates()},
+          {"program_bytes", program},
+          {"training_examples", train.size()},
+          {"data_estimated", inputs.data.estimated},
+          {"stages", planned}};
 }
 
 std::string plan_text(const Json& plan) {
   const bool estimated = plan.at("data_estimated").get<bool>();
   const char* about = estimated ? "about " : "";
-  std::string text =
-      format("model        {} ({}), {} parameters\n", plan.at("model").get<std::string>(),
-             plan.at("family").get<std::string>(), count_text(plan.at("parameters"))) +
+  const double program = plan.at("program_bytes").get<double>();
+  std::vector<std::string> rates;
+  for (const auto& [dtype, rate] : plan.at("measured_gflops").items())
+    rates.push_back(format("{:.0f} GFLOP/s {}", rate.get<double>(), dtype));
+  const auto model = plan.at("model").get<std::string>();
+  std::string text = format("model        {} ({}), {} parameters\n", model,
+                            plan.at("family").get<std::string>(), count_text(plan.at("parameters")));
+  if (!plan.at("has_weights").get<bool>()) {
+    text += format(
+        "weights      none in {} yet: a start trains fresh ones; pretrained ones need model.safetensors "
+        "there (or shards and their model.safetensors.index.json)\n",
+        model);
+  }
+  text +=
       format("cost         {}FLOP for one of the {} ({:.0f} tokens); 1 multiply-accumulate = 2 FLOP\n",
              count_text(plan.at("flops_per_example")), plan.at("unit").get<std::string>(),
              plan.at("tokens_per_example").get<double>()) +
@@ -178,14 +347,26 @@ std::string plan_text(const Json& plan) {
              count_text(plan.at("tokens_per_example").get<double>() *
                         plan.at("training_examples").get<double>()),
              estimated ? ", by a sample of the text" : "") +
-      format("machine      {:.0f} GFLOP/s float32 matrix product\n",
-             plan.at("measured_gflops").get<double>());
+      format("machine      {}: {} matrix products\n", plan.at("device").get<std::string>(),
+             join(rates, ", ")) +
+      format(
+          "memory       {}weights, gradients, Adam's moments, what the longest batch keeps, routers' rows\n",
+          program > 0 ? format("the program itself ({}), ", bytes_text(program)) : "");
   for (const auto& [stage, entry] : plan.at("stages").items()) {
+    const auto folder = entry.at("folder").get<std::string>();
+    if (entry.at("state") == "done") {
+      text += format("{:<13}already done, see {}\n", stage, folder);
+      continue;
+    }
+    if (entry.at("state") == "refused") {
+      text += format("{:<13}would be refused: {}\n", stage, entry.at("refusal").get<std::string>());
+      continue;
+    }
     text += format("{:<13}about {} and {} of memory, into {}", stage, duration_text(entry.at("seconds")),
-                   bytes_text(entry.at("memory_bytes")), entry.at("folder").get<std::string>());
+                   bytes_text(entry.at("peak_bytes")), folder);
     if (entry.contains("steps")) text += format("; {}{} steps", about, entry.at("steps").get<int64_t>());
     if (entry.contains("sites")) text += format("; {} sites", entry.at("sites").size());
-    text += "\n";
+    text += state_text(entry) + "\n";
   }
   return text;
 }

@@ -51,7 +51,11 @@ nlohmann::ordered_json run(const config::LoadedExperiment& experiment) {
                   experiment.file);
   if (!finished(experiment, order)) {
     // Whatever a later stage would refuse is found before the first one trains.
-    log::info("plan\n{}", plan_text(plan(experiment, order)));
+    const auto planned = plan(experiment, order);
+    for (const auto& [stage, entry] : planned.at("stages").items()) {
+      if (entry.contains("refusal")) run_stage(stage, experiment);  // says so itself
+    }
+    log::info("plan\n{}", plan_text(planned));
   }
   nlohmann::ordered_json results;
   for (const std::string& stage : order) {

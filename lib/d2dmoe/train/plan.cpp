@@ -30,15 +30,23 @@ void check_options(const TrainJob& job) {
                   "data.validation_share");
 }
 
+int64_t steps_per_epoch(const config::TrainOptions& options, int64_t examples) {
+  const auto group = options.batch_size * options.accumulate;
+  return (examples + group - 1) / group;
+}
+
 int64_t steps_per_epoch(const TrainJob& job) {
-  const auto group = job.options.batch_size * job.options.accumulate;
-  return (job.data.train.size() + group - 1) / group;
+  return steps_per_epoch(job.options, job.data.train.size());
+}
+
+int64_t total_steps(const config::TrainOptions& options, int64_t examples) {
+  if (options.max_steps > 0) return options.max_steps;
+  const double steps = options.epochs * static_cast<double>(steps_per_epoch(options, examples));
+  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(steps - 1e-9)));
 }
 
 int64_t total_steps(const TrainJob& job) {
-  if (job.options.max_steps > 0) return job.options.max_steps;
-  const double steps = job.options.epochs * static_cast<double>(steps_per_epoch(job));
-  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(steps - 1e-9)));
+  return total_steps(job.options, job.data.train.size());
 }
 
 }  // namespace d2dmoe::train

@@ -12,8 +12,11 @@ void check_options(const TrainJob& job);
 config::PenaltyOptions penalty_of(const TrainJob& job);
 
 /// Optimiser steps of one pass over the training data; the last may see fewer sentences.
+/// @param examples  of the training data
+int64_t steps_per_epoch(const config::TrainOptions& options, int64_t examples);
 int64_t steps_per_epoch(const TrainJob& job);
 /// Optimiser steps of the whole run: max_steps, or epochs (rounded up to a step).
+int64_t total_steps(const config::TrainOptions& options, int64_t examples);
 int64_t total_steps(const TrainJob& job);
 
 }  // namespace d2dmoe::train
