@@ -38,6 +38,7 @@ Report resolved_report(const ReportArguments& arguments, const config::LoadedExp
   }
   D2D_CHECK_USAGE(!report.runs.empty(),
                   "[report] no run was named. Hint: d2dmoe report runs/my_run, or --config FILE of a run");
+  report::check_page(report.page);
   return report;
 }
 

@@ -31,12 +31,14 @@ void ConfigArguments::add_to(CLI::App& command, bool config_required, bool short
   if (config_required) file->required();
   command.add_option("--set", set, "Override one key of the config, for example train.optimizer.lr=5e-5")
       ->type_name("PATH=VALUE")
+      ->allow_extra_args(false)  // what stands behind the value is the command's
       ->take_all();
   command.add_option("--device", device, "auto, cpu, cuda or cuda:N");
   command.add_option("--threads", threads, "CPU threads; 0 = all cores");
   command.add_option("--seed", seed, "Seed of everything random");
   command.add_option(short_output ? "-o,--output-dir" : "--output-dir", output_dir, "Folder of the run")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->check([](const std::string& text) { return text.empty() ? "must be a folder, got nothing" : ""; });
   command.add_flag("--print-config", print_config, "Print the resolved config and stop");
   command.add_flag("--dry-run", dry_run,
                    "Print the config, what would be read and written, parameters, memory and time, and stop");

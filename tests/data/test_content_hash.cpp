@@ -28,6 +28,33 @@ TEST_CASE("content hash: small files by their bytes, folders by names and sizes"
   CHECK(content_hash(dir / "images") != before);
 }
 
+TEST_CASE("content hash: hidden files and circles of links do not count") {
+  const TempDir dir;
+  fs::create_directories(dir.path() / "texts/.cache");
+  std::ofstream(dir.path() / "texts/a.txt") << "a";
+  const auto before = content_hash(dir / "texts");
+  std::ofstream(dir.path() / "texts/.DS_Store") << "x";
+  std::ofstream(dir.path() / "texts/.cache/b.txt") << "b";
+  CHECK(content_hash(dir / "texts") == before);
+  fs::create_directory_symlink("..", dir.path() / "texts/up");
+  CHECK_FALSE(content_hash(dir / "texts").empty());
+}
+
+TEST_CASE("content hash: a path into an archive is the archive's, IDX labels belong to their images") {
+  const TempDir dir;
+  std::ofstream(dir / "all.tar") << "one";
+  const auto before = content_hash(dir.path() / "all.tar/train");
+  CHECK(before == content_hash(dir / "all.tar"));
+  std::ofstream(dir / "all.tar") << "two";
+  CHECK(content_hash(dir.path() / "all.tar/train") != before);
+
+  std::ofstream(dir / "t-images-idx3-ubyte") << "pixels";
+  std::ofstream(dir / "t-labels-idx1-ubyte") << "0";
+  const auto zero = content_hash(dir / "t-images-idx3-ubyte");
+  std::ofstream(dir / "t-labels-idx1-ubyte") << "1";
+  CHECK(content_hash(dir / "t-images-idx3-ubyte") != zero);
+}
+
 TEST_CASE("content hash: a large file by its size and both ends") {
   const TempDir dir;
   const fs::path file = dir / "large";

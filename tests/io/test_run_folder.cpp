@@ -20,6 +20,19 @@ const ordered_json kConfig = {{"seed", 1},
 
 }  // namespace
 
+TEST_CASE("run folder: a hash that an older version did not keep says nothing") {
+  const TempDir dir;
+  {
+    io::RunFolder run(dir / "r", {{"a", 1}});
+    run.append_metrics({{"step", 1}});
+  }
+  CHECK_NOTHROW(io::RunFolder(dir / "r", {{"a", 1}, {"data_sha256", {{"train", "00"}}}}));
+  CHECK(contains(message_of([&] {
+                   io::RunFolder(dir / "r", {{"a", 1}, {"data_train", "x"}});
+                 }),
+                 "data_train was not set"));
+}
+
 TEST_CASE("run_folder: a new folder holds its config and can be reopened", "[io]") {
   TempDir dir;
   {

@@ -70,6 +70,16 @@ void write_experiment(const fs::path& dir) {
 
 }  // namespace
 
+TEST_CASE("html report: a page replaces pages only") {
+  const test::TempDir dir;
+  CHECK_NOTHROW(check_page(dir / "new.html"));
+  test::write_text(dir / "old.html", "<!DOCTYPE html>");
+  CHECK_NOTHROW(check_page(dir / "old.html"));
+  test::write_text(dir / "result.json", "{}");
+  CHECK(contains(test::message_of([&] { check_page(dir / "result.json"); }), "would be lost"));
+  CHECK(contains(test::message_of([&] { check_page(dir.path()); }), "would be lost"));
+}
+
 TEST_CASE("html report: a whole experiment, self-contained") {
   const test::TempDir dir;
   write_experiment(dir / "exp <1>");

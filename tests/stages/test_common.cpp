@@ -85,13 +85,24 @@ TEST_CASE("stages: a model is judged by its own classes in their order") {
   io::write_file(dir.path() / "model/config.json", config.dump());
   CHECK(refused({}).empty());
   const auto message = refused({other_order});
-  CHECK(contains(message, "joy, anger, fear"));
-  CHECK(contains(message, "anger, fear, joy"));
-  CHECK(contains(message, "data.label_names"));
+  CHECK(contains(message, "'data.label_names': class 0 is 'joy' there and 'anger' in"));
+  CHECK(contains(
+      refused(
+          {"data.label_names=[\"anger\", \"fear\", \"joy\", \"love\", \"sadness\", \"surprise\", \"calm\"]"}),
+      "has no class 'calm'"));
 
   for (size_t i = 0; i < names.size(); ++i) config["id2label"][std::to_string(i)] = "mood " + names[i];
   io::write_file(dir.path() / "model/config.json", config.dump());
-  CHECK(contains(refused({}), "mood anger"));
+  CHECK(contains(refused({}),
+                 "has no class 'anger', which is one of the data's 6; its own 6 are mood anger, "));
+
+  config.erase("id2label");
+  config["num_labels"] = 2;
+  io::write_file(dir.path() / "model/config.json", config.dump());
+  const auto experiment = config::load_experiment(file, {});
+  const auto inputs = stages::open_inputs(experiment, dir / "model", {"test"});
+  const auto model = models::make_model(config, {});
+  CHECK(contains(message_of([&] { stages::check_classes(inputs, *model); }), "has no class 'anger'"));
 }
 
 TEST_CASE("stages: inputs are checked against the model") {

@@ -26,6 +26,7 @@ std::optional<T> doubled(std::vector<T> values) {
 }
 
 Found check_run(const RunOptions& run) {
+  if (run.output_dir.empty()) return Problem{{"output_dir"}, "is empty, must be a folder"};
   const std::string& text = run.device;
   const bool numbered = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
                         text.find_first_not_of("0123456789", 5) == text.npos;

@@ -57,13 +57,8 @@ class IdxImages : public ImageFiles {
 
  private:
   void read_labels_beside() {
-    std::string beside = file_.filename().string();
-    for (const auto& [from, to] :
-         {std::pair("images", "labels"), std::pair("idx3", "idx1"), std::pair("idx4", "idx1")})
-      if (const size_t at = beside.find(from); at != std::string::npos)
-        beside.replace(at, std::strlen(from), to);
-    const fs::path file = file_.parent_path() / beside;
-    D2D_CHECK_USAGE(beside != file_.filename() && fs::exists(file),
+    const fs::path file = idx_labels_beside(file_);
+    D2D_CHECK_USAGE(file != file_ && fs::exists(file),
                     "[idx] '{}': its labels, '{}', are not there. Hint: name the files as MNIST does, "
                     "train-images-idx3-ubyte and train-labels-idx1-ubyte",
                     file_, file);
@@ -113,6 +108,15 @@ std::unique_ptr<ImageFiles> open_file(const fs::path& file, const std::string& i
 }
 
 }  // namespace
+
+fs::path idx_labels_beside(const fs::path& images) {
+  std::string name = images.filename().string();
+  for (const auto& [from, to] :
+       {std::pair("images", "labels"), std::pair("idx3", "idx1"), std::pair("idx4", "idx1")}) {
+    if (const size_t at = name.find(from); at != std::string::npos) name.replace(at, std::strlen(from), to);
+  }
+  return images.parent_path() / name;
+}
 
 std::unique_ptr<ImageFiles> open_image_files(const fs::path& path) {
   if (fs::is_directory(path)) return std::make_unique<FolderImages>(path);

@@ -27,12 +27,15 @@ class ImageFiles {
   std::vector<int64_t> labels_;
 };
 
+/// The labels of an IDX file of images: "images" in its name becomes "labels", "idx3" becomes "idx1". The
+/// same path where the name has neither; nothing is looked at.
+std::filesystem::path idx_labels_beside(const std::filesystem::path& images);
+
 /// Opens one split of images, in one of these forms:
 /// - a folder of class folders (class/….jpg, .jpeg or .png, also deeper), sorted as torchvision does;
 /// - the same inside a tar archive, packed or not (.tar, .tar.gz, …): "archive.tar.gz", or with a folder
 ///   inside it "archive.tar.gz/train". A packed archive is kept in memory, a plain one is read in place;
-/// - an IDX file of images (MNIST; also .gz), with its labels beside it: "images" in its name becomes
-///   "labels", "idx3" becomes "idx1".
+/// - an IDX file of images (MNIST; also .gz), with its labels beside it (idx_labels_beside).
 /// Hidden files are left out; so is any other kind of file.
 /// @throws UsageError  no such file, no images in it
 /// @throws Error       a damaged archive or IDX file

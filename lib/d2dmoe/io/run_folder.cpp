@@ -147,16 +147,21 @@ bool RunFolder::begun() const {
 
 void RunFolder::check_config(const ordered_json& config) const {
   if (!begun()) return;
-  const std::vector<std::string> changes = config_changes(read_json_file(dir_ / "config.json"), config);
+  const ordered_json before = read_json_file(dir_ / "config.json");
+  ordered_json now = ordered_json::object();
+  for (const auto& [key, value] : config.items()) {  // a hash that an older version did not keep says nothing
+    if (before.contains(key) || !key.ends_with("_sha256")) now[key] = value;
+  }
+  const std::vector<std::string> changes = config_changes(before, now);
   constexpr size_t kShown = 12;
   std::string list;
   for (size_t i = 0; i < std::min(changes.size(), kShown); ++i) list += (i > 0 ? "; " : "") + changes[i];
   if (changes.size() > kShown) list += format("; and {} more", changes.size() - kShown);
-  D2D_CHECK_USAGE(
-      changes.empty(),
-      "[run folder] '{}': was started with another config: {}. Hint: set these back to go on, choose another "
-      "output folder, or delete this one to start anew",
-      dir_, list);
+  D2D_CHECK_USAGE(changes.empty(),
+                  "[run folder] '{}': was started with another config: {}. Hint: set these back to go on (a "
+                  "…_sha256 is of a file that has changed), "
+                  "choose another output folder, or delete this one to start anew",
+                  dir_, list);
 }
 
 void RunFolder::append_metrics(const ordered_json& event) {

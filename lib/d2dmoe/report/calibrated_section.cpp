@@ -67,8 +67,7 @@ std::string measured_table(const StageData& sweep) {
   if (chosen.is_object()) {
     table.add_row({"validation, where it was chosen", quality_text(chosen, metric),
                    signed_text(number_of(chosen, "score") - number_of(chosen, "dense_score"), metric), "–",
-                   percent(number_of(chosen, "executed_share"), 1),
-                   percent(number_of(chosen, "flops_share"), 1)});
+                   "–", percent(number_of(chosen, "flops_share"), 1)});
   }
   return table.empty() ? "" : table.html();
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <fstream>
 #include <set>
 #include <thread>
 
@@ -37,6 +38,16 @@ std::string origin_text(const Runs& runs) {
 }
 
 }  // namespace
+
+void check_page(const std::filesystem::path& page) {
+  namespace fs = std::filesystem;
+  if (!fs::exists(page)) return;
+  std::string start(9, '\0');
+  std::ifstream(page, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
+  D2D_CHECK_USAGE(
+      fs::is_regular_file(page) && start == "<!DOCTYPE",
+      "[report] '{}': is there already and is no page, it would be lost. Hint: choose another name", page);
+}
 
 std::string html_report(const std::vector<std::filesystem::path>& paths, const std::vector<ModelMaps>& maps) {
   D2D_CHECK_USAGE(!paths.empty(), "[report] no run was named. Hint: d2dmoe report runs/my_run > report.html");

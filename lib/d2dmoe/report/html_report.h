@@ -8,6 +8,10 @@
 
 namespace d2dmoe::report {
 
+/// @throws UsageError  a page would take the place of something that is no page: a folder, or a run's own
+/// file
+void check_page(const std::filesystem::path& page);
+
 /// One self-contained HTML page about any number of runs: curves of all of them in one picture, tables of the
 /// points, calibrated settings, sparsity and losses over training, expert use, router quality, configs. What
 /// a run lacks is left out and named; a file that cannot be read becomes a warning in the page.

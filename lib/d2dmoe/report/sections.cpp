@@ -173,8 +173,12 @@ std::string quality_table(const Json& conversion) {
 }  // namespace
 
 std::string summary_section(const Runs& runs) {
-  Table table(
-      {{"run", false}, {"dense"}, {"cheapest within 1 point"}, {"experts"}, {"FLOPs"}, {"time", false}});
+  Table table({{"run", false},
+               {"dense"},
+               {"cheapest point of the curve within 1 point"},
+               {"experts"},
+               {"FLOPs"},
+               {"time", false}});
   for (const Curve& curve : curves_of(runs)) {
     const int64_t index = headline_point(curve.dense, curve.points);
     const Json point = index < 0 ? Json() : curve.points[static_cast<size_t>(index)];

@@ -170,20 +170,28 @@ void check_classes(const Inputs& inputs, models::Model& model) {
   if (inputs.data.task != data::Task::classification) return;
   const auto names = models::class_names(model);
   const auto& wanted = inputs.data.label_names;
+  if (names.empty()) return;  // no classifier: evaluation says what such a model needs
   if (names == wanted || (names.size() == wanted.size() && data::are_generic(names))) return;
-  const auto list = [](const std::vector<std::string>& all) {
-    constexpr size_t kShown = 8;
-    std::string text;
-    for (size_t i = 0; i < std::min(all.size(), kShown); ++i)
-      text += (i > 0 ? ", " : "") + io::printable(all[i]);
-    return all.size() > kShown ? format("{}, … ({} in all)", text, all.size()) : text;
-  };
+  const auto unknown = std::find_if(wanted.begin(), wanted.end(), [&](const std::string& name) {
+    return std::find(names.begin(), names.end(), name) == names.end();
+  });
+  const fs::path file = inputs.folder.dir() / "config.json";
+  D2D_CHECK_USAGE(
+      unknown == wanted.end(),
+      "[stages] '{}': has no class '{}', which is one of the data's {}; its own {} are {}. Hint: these data "
+      "need a model that was trained for them; data.label_names, where it is set, must hold the model's "
+      "names",
+      file, io::printable(*unknown), wanted.size(), names.size(), io::printable(join(names, ", "), 200));
+  D2D_CHECK_USAGE(
+      names.size() == wanted.size(),
+      "[stages] 'data.label_names': has {} of the {} classes of '{}'. Hint: leave it away, or write all of "
+      "the model's names in the model's order",
+      wanted.size(), names.size(), file);
+  const auto [theirs, ours] = std::mismatch(names.begin(), names.end(), wanted.begin());
   throw UsageError(
-      format("[stages] 'data.label_names': the data's classes are {}; those of '{}' are {}. Hint: leave "
-             "data.label_names "
-             "away, or write the model's names in the model's order; labels that the model does not know "
-             "cannot be judged",
-             list(wanted), inputs.folder.dir(), list(names)));
+      format("[stages] 'data.label_names': class {} is '{}' there and '{}' in '{}'. Hint: leave it away, or "
+             "write the names in the model's order",
+             theirs - names.begin(), io::printable(*ours), io::printable(*theirs), file));
 }
 
 Json stage_config(const config::LoadedExperiment& experiment, const std::string& stage) {
@@ -200,8 +208,12 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
   kept["data"] = all.at("data");
   if (stage != "sweep_tau") kept["data"].erase("test");
   for (const char* split : {"train", "validation", "test"}) {  // files that were changed are other data
-    const auto path = kept["data"].find(split);
-    if (path != kept["data"].end()) kept["data_sha256"][split] = data::content_hash(path->get<std::string>());
+    const auto path = kept["data"].value(split, std::string());
+    if (path.empty()) continue;
+    const std::string hash = data::content_hash(path);
+    D2D_CHECK_USAGE(!hash.empty(), "[data] '{}': no such file or folder. Hint: check the config's data.{}",
+                    path, split);
+    kept["data_sha256"][split] = hash;
   }
   kept[stage] = all.at(stage);
   // How often a run saves and talks is free to change between two of its parts.

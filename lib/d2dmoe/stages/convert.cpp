@@ -8,10 +8,8 @@
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/core/random.h"
-#include "d2dmoe/data/labels.h"
 #include "d2dmoe/eval/conversion_check.h"
 #include "d2dmoe/io/atomic_file.h"
-#include "d2dmoe/models/labels.h"
 #include "d2dmoe/moe/conversion.h"
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/moe/router_training.h"
@@ -217,8 +215,7 @@ Json convert(const config::LoadedExperiment& experiment) {
                .model = models::load_model(inputs.folder),
                .sites = {},
                .splits = {}};
-  // A model that nobody trained for classes yet can be converted, only not judged.
-  if (!data::are_generic(models::class_names(*c.model))) check_classes(inputs, *c.model);
+  check_classes(inputs, *c.model);
   c.sites = moe::chosen_sites(*c.model, options);
   check_split_options(c.sites, options);
   log::info("convert: from '{}', {} of {} sites", start, c.sites.size(), c.model->sites().size());

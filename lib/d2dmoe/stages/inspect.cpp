@@ -48,6 +48,9 @@ Json site_facts(nn::Site& site) {
 /// not, and config.json then says nothing of labels.
 bool has_head(const models::Model& model, const io::HfFolder& folder) {
   const auto& hf = model.hf();
+  const Json architectures = folder.config().value("architectures", Json::array());
+  if (!architectures.empty() && architectures.front() != hf.architecture)
+    return false;  // another class' head
   return std::all_of(hf.names.begin(), hf.names.end(), [&](const models::HfName& name) {
     const bool of_head = name.optional && !name.theirs.starts_with(hf.prefix);
     return !of_head || folder.has(name.theirs);

@@ -241,8 +241,12 @@ std::map<std::string, Json> states_of(const config::LoadedExperiment& experiment
 void check_teacher(const config::LoadedExperiment& experiment) {
   const auto& options = experiment.options.train_sparse;
   if (options.distill.teacher.empty()) return;
+  const fs::path trained = stage_dir(experiment, "train") / "model";  // will have weights
+  if (experiment.stages.count("train") &&
+      fs::weakly_canonical(options.distill.teacher) == fs::weakly_canonical(trained))
+    return;
   const bool dense = options.distill.teacher == "dense";
-  if (dense && options.start == "auto" && experiment.stages.count("train")) return;  // will have weights
+  if (dense && options.start == "auto" && experiment.stages.count("train")) return;
   io::HfFolder(dense ? start_folder(experiment, options.start, {}) : fs::path(options.distill.teacher));
 }
 
@@ -332,7 +336,8 @@ std::string plan_text(const Json& plan) {
   const auto model = plan.at("model").get<std::string>();
   std::string text = format("model        {} ({}), {} parameters\n", model,
                             plan.at("family").get<std::string>(), count_text(plan.at("parameters")));
-  if (!plan.at("has_weights").get<bool>()) {
+  const auto& planned = plan.at("stages");
+  if (!plan.at("has_weights").get<bool>() && planned.front().at("state") != "done") {
     text += format(
         "weights      none in {} yet: a start trains fresh ones; pretrained ones need model.safetensors "
         "there (or shards and their model.safetensors.index.json)\n",
