@@ -8,6 +8,7 @@
 #include "d2dmoe/report/bench.h"
 #include "d2dmoe/stages/bench.h"
 #include "d2dmoe/stages/command_plan.h"
+#include "d2dmoe/stages/subject.h"
 
 namespace d2dmoe::app {
 namespace {
@@ -121,7 +122,7 @@ stages::BenchRequest bench_request(const CLI::App& command, const BenchArguments
       "[bench] --output-dir names an experiment, and layers named here belong to none. Hint: -o is the "
       "folder for bench.json and its pictures");
   if (!request.model.empty() || (of_experiment && request.shapes.empty()))
-    request.model = model_folder(experiment, request.model, "bench").string();
+    request.model = stages::subject_folder(experiment, request.model, "bench").string();
   if (request.shapes.empty() && request.model.empty()) request.shapes.push_back(bench::preset("24x128"));
   if (command.count("--share") > 0) request.model_shares = request.shares;
   for (auto& shape : request.shapes) {
@@ -169,7 +170,6 @@ void add_bench(CLI::App& app) {
     const auto plan = [&] { return stages::plan_bench(experiment, request(), folder); };
     if (only_planned(arguments->common, experiment, plan, stages::command_plan_text)) return;
     const auto resolved = request();
-    stages::check_request(resolved);
     if (!folder.empty()) stages::check_results_folder(folder);  // not after minutes of measuring
     const bool live = !arguments->common.json && !arguments->markdown;
     LivePrinter printer;

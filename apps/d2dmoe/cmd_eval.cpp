@@ -22,14 +22,9 @@ void add_eval(CLI::App& app) {
   command->add_option("--floor", request->floor, "Floor c of that rule");
   command->callback([=] {
     const auto experiment = arguments->load();
-    const auto resolved = [&] {
-      auto found = *request;
-      found.model = model_folder(experiment, request->model, "eval").string();
-      return found;
-    };
-    const auto plan = [&] { return stages::plan_eval(experiment, resolved()); };
+    const auto plan = [&] { return stages::plan_eval(experiment, *request); };
     if (only_planned(*arguments, experiment, plan, stages::command_plan_text)) return;
-    const auto result = stages::evaluate(experiment, resolved());
+    const auto result = stages::evaluate(experiment, *request);
     std::cout << (arguments->json ? result.dump(2) + "\n" : stages::evaluation_text(result));
   });
 }

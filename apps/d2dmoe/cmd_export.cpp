@@ -6,6 +6,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/stages/command_plan.h"
+#include "d2dmoe/stages/subject.h"
 
 namespace d2dmoe::app {
 
@@ -32,7 +33,8 @@ void add_export(CLI::App& app) {
       D2D_CHECK_USAGE(!folders.empty(),
                       "[export] no folder to write was given. Hint: d2dmoe export FROM TO, or d2dmoe export "
                       "TO --config FILE");
-      const auto from = model_folder(experiment, folders.size() == 2 ? folders.front() : "", "export");
+      const auto from =
+          stages::subject_folder(experiment, folders.size() == 2 ? folders.front() : "", "export");
       return std::pair(from, std::filesystem::path(folders.back()));
     };
     const auto plan = [&] {

@@ -8,6 +8,7 @@
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/stages/command_plan.h"
 #include "d2dmoe/stages/generate.h"
+#include "d2dmoe/stages/subject.h"
 
 namespace d2dmoe::app {
 namespace {
@@ -52,7 +53,7 @@ void add_generate_options(CLI::App& command, GenerateArguments& arguments) {
 stages::GenerateRequest generate_request(const GenerateArguments& arguments,
                                          const config::LoadedExperiment& experiment) {
   stages::GenerateRequest request = arguments.request;
-  request.model = model_folder(experiment, request.model, "generate").string();
+  request.model = stages::subject_folder(experiment, request.model, "generate").string();
   request.device = parse_device(experiment.options.run.device);
   request.sampling.seed = static_cast<uint64_t>(experiment.options.run.seed);
   request.json = arguments.common.json;

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "d2dmoe/stages/command_plan.h"
 #include "d2dmoe/stages/inspect.h"
+#include "d2dmoe/stages/subject.h"
 
 namespace d2dmoe::app {
 
@@ -20,7 +21,7 @@ void add_inspect(CLI::App& app) {
       ->type_name("DIR");
   command->callback([=] {
     const auto experiment = arguments->load();
-    const auto folder = [&] { return model_folder(experiment, *asked, "inspect"); };
+    const auto folder = [&] { return stages::subject_folder(experiment, *asked, "inspect"); };
     const auto plan = [&] { return stages::plan_inspect(folder()); };
     if (only_planned(*arguments, experiment, plan, stages::command_plan_text)) return;
     const auto facts = stages::inspect(folder());

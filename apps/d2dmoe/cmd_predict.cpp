@@ -12,6 +12,7 @@
 #include "d2dmoe/core/stop_aware_input.h"
 #include "d2dmoe/stages/command_plan.h"
 #include "d2dmoe/stages/predict.h"
+#include "d2dmoe/stages/subject.h"
 
 namespace d2dmoe::app {
 namespace {
@@ -51,7 +52,7 @@ void add_options(CLI::App& command, Arguments& arguments) {
 /// The request with what the experiment says filled in.
 stages::PredictRequest resolved(const Arguments& arguments, const config::LoadedExperiment& experiment) {
   stages::PredictRequest request = arguments.request;
-  request.model = model_folder(experiment, request.model, "predict").string();
+  request.model = stages::subject_folder(experiment, request.model, "predict").string();
   request.device = parse_device(experiment.options.run.device);
   if (arguments.common.chosen("data.max_length")) request.max_length = experiment.options.data.max_length;
   if (arguments.max_length) request.max_length = *arguments.max_length;

@@ -5,24 +5,9 @@
 #include <nlohmann/json.hpp>
 
 #include "d2dmoe/core/device.h"
-#include "d2dmoe/core/error.h"
 #include "d2dmoe/stages/plan.h"
-#include "d2dmoe/stages/subject.h"
 
 namespace d2dmoe::app {
-namespace {
-
-namespace fs = std::filesystem;
-
-bool holds_model(const fs::path& dir) {
-  return fs::exists(dir / "config.json") &&
-         (fs::exists(dir / "model.safetensors") || fs::exists(dir / "model.safetensors.index.json"));
-}
-
-/// Where a run, or one of its stages, has its model; the furthest stage's first.
-constexpr const char* kModelsInside[] = {"convert/model", "train_sparse/model", "train/model", "model"};
-
-}  // namespace
 
 void ConfigArguments::add_to(CLI::App& command, bool config_required, bool short_output) {
   auto* file =
@@ -63,18 +48,6 @@ bool ConfigArguments::chosen(const std::string& key) const {
   return !config.empty() || std::any_of(set.begin(), set.end(), [&](const std::string& override) {
     return override.starts_with(key + "=");
   });
-}
-
-std::filesystem::path model_folder(const config::LoadedExperiment& experiment, const std::string& asked,
-                                   const std::string& command) {
-  const fs::path folder = stages::subject_folder(experiment, asked, command);
-  if (holds_model(folder)) return folder;
-  for (const char* inside : kModelsInside) {
-    D2D_CHECK_USAGE(!holds_model(folder / inside),
-                    "[{}] '{}': holds no model itself, must be a model folder. Hint: there is one in '{}'",
-                    command, folder, folder / inside);
-  }
-  return folder;
 }
 
 bool only_planned(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,

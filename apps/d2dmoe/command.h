@@ -1,7 +1,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <filesystem>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -50,12 +49,6 @@ bool only_planned(const ConfigArguments& arguments, const config::LoadedExperime
 /// The same for commands that run stages.
 bool only_planned(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
                   const std::vector<std::string>& stages);
-
-/// The model folder that a command looks at, as stages::subject_folder finds it.
-/// @throws UsageError  as that; `asked` holds no model of its own, but one below it, as the folder of a run
-///                     does: names it
-std::filesystem::path model_folder(const config::LoadedExperiment& experiment, const std::string& asked,
-                                   const std::string& command);
 
 /// One sentence for what the command line cannot be: names the word, the nearest command or option, and where
 /// help stands.
