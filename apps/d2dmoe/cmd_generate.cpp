@@ -32,7 +32,9 @@ void add_generate_options(CLI::App& command, GenerateArguments& arguments) {
       .add_option("input", arguments.input,
                   "File with one prompt per line, an empty line being an empty prompt; - = stdin")
       ->type_name("FILE");
-  command.add_option("-n,--max-new-tokens", request.max_new_tokens, "Tokens at most")->capture_default_str();
+  command.add_option("-n,--max-new-tokens", request.max_new_tokens,
+                     format("Tokens at most; by default {}, or as many as fit behind the longest prompt",
+                            eval::GenerateOptions().max_new_tokens));
   command.add_option("-t,--temperature", sampling.temperature, "0 = greedy: always the likeliest token")
       ->capture_default_str();
   command.add_option("--top-k", sampling.top_k, "Draw from the k likeliest; 0 = all")->capture_default_str();

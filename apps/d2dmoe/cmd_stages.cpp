@@ -34,6 +34,9 @@ void add_stage_commands(CLI::App& app) {
             "Stage 1: fine-tune under a sparsity penalty", std::make_shared<ConfigArguments>());
   add_stage(app, "convert", "convert", stages::convert,
             "Stage 2: split neurons into experts and train routers", std::make_shared<ConfigArguments>());
+  add_stage(app, "train-routed", "train_routed", stages::train_routed,
+            "Fine-tune the converted model with the experts that its routers choose",
+            std::make_shared<ConfigArguments>());
 
   auto arguments = std::make_shared<ConfigArguments>();
   CLI::App* sweep = add_stage(app, "sweep-tau", "sweep_tau", stages::sweep_tau,

@@ -68,8 +68,11 @@ bool only_planned(const ConfigArguments& arguments, const config::LoadedExperime
 
 bool only_planned(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
                   const std::vector<std::string>& stages) {
-  return only_planned(
-      arguments, experiment, [&] { return stages::plan(experiment, stages); }, stages::plan_text);
+  nlohmann::ordered_json planned;
+  const auto plan = [&] { return planned = stages::plan(experiment, stages); };
+  const bool only = only_planned(arguments, experiment, plan, stages::plan_text);
+  if (!planned.is_null()) stages::check_plan(planned);
+  return only;
 }
 
 }  // namespace d2dmoe::app

@@ -47,6 +47,7 @@ using PlanText = std::string (*)(const nlohmann::ordered_json&);
 bool only_planned(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
                   const Plan& plan, PlanText text);
 /// The same for commands that run stages.
+/// @throws UsageError  behind the whole plan: a stage would be refused
 bool only_planned(const ConfigArguments& arguments, const config::LoadedExperiment& experiment,
                   const std::vector<std::string>& stages);
 

@@ -22,6 +22,12 @@ Finished run_generate(const std::string& model, const std::vector<std::string>& 
   return test::d2dmoe(arguments, input);
 }
 
+std::string many_words(int count) {
+  std::string words;
+  for (int i = 0; i < count; ++i) words += "word ";
+  return words;
+}
+
 /// A GPT-2 whose tokenizer puts no token before a text.
 std::string write_tiny_gpt2(const TempDir& dir) {
   const std::filesystem::path source = "configs/models/gpt2_mini";
@@ -38,8 +44,7 @@ std::string write_tiny_gpt2(const TempDir& dir) {
 }  // namespace
 
 TEST_CASE("generate: a prompt that leaves no room is to be shortened") {
-  std::string words;
-  for (int i = 0; i < 600; ++i) words += "word ";
+  const std::string words = many_words(600);
   const auto full = run_generate(kStories, {"--prompt", "Once", "--prompt", words});
   INFO(full.err);
   CHECK(full.code == 2);
@@ -51,7 +56,35 @@ TEST_CASE("generate: a prompt that leaves no room is to be shortened") {
   const auto long_answer =
       test::d2dmoe({"generate", "--model", kStories, "--prompt", "Once", "--max-new-tokens", "511"});
   CHECK(long_answer.code == 2);
+  CHECK(contains(long_answer.err, "behind the 2 tokens of prompt 1 are more"));
   CHECK(contains(long_answer.err, "Hint: ask for at most 510"));
+  const auto line = run_generate(kStories, {}, "Once\n\n" + words + "\n");
+  CHECK(line.code == 2);
+  CHECK(contains(line.err, "'stdin' line 3: its "));
+}
+
+TEST_CASE("generate: without -n there are as many new tokens as fit behind the longest prompt") {
+  const std::string words = many_words(150);  // 452 tokens
+  std::vector<std::string> arguments = {"generate", "--model", kStories,   "--ignore-end", "--json",
+                                        "--prompt", "Once",    "--prompt", words};
+  const auto fitted = test::d2dmoe(arguments);
+  INFO(fitted.err);
+  REQUIRE(fitted.code == 0);
+  std::istringstream lines(fitted.out);
+  for (std::string line; std::getline(lines, line);) CHECK(Json::parse(line).at("new_tokens") == 60);
+  CHECK(
+      contains(fitted.err,
+               "at most 60 new tokens instead of 128: the longest prompt has 452 tokens, the model's window "
+               "512"));
+  arguments.insert(arguments.end(), {"-n", "128"});
+  const auto wanted = test::d2dmoe(arguments);
+  CHECK(wanted.code == 2);
+  CHECK(contains(wanted.err, "Hint: ask for at most 60"));
+  // No prompt is refused for another's length.
+  const auto full =
+      test::d2dmoe({"generate", "--model", kStories, "--prompt", words, "--prompt", many_words(600)});
+  CHECK(full.code == 2);
+  CHECK(contains(full.err, "prompt 2: its "));
 }
 
 TEST_CASE("generate: an empty line is an empty prompt, so that answers stand beside their lines") {

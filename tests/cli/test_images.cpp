@@ -54,6 +54,7 @@ TEST_CASE("cli images: all stages, then predict, eval and dry runs") {
   CHECK(contains(run.out, "images/s"));
   CHECK_FALSE(contains(run.out + run.err, "sentence"));
   const auto dry = test::d2dmoe({"run", "--config", config, "--dry-run"});
+  CHECK(dry.code == 2);  // train.epochs is another
   CHECK(contains(dry.out, "FLOP for one of the images (17 tokens)"));
   CHECK(contains(test::d2dmoe({"eval", "--config", config}).out, "18 images"));
 

@@ -89,4 +89,12 @@ TEST_CASE("cli: the folder of a run or of a stage is told from its model's") {
   fs::create_directories(dir / "run/convert");
   fs::copy(dir / "model", dir / "run/convert/model", fs::copy_options::recursive);
   check((dir / "run").string(), model_of("convert"));
+
+  // A sweep leaves no model: it measures another stage's.
+  io::write_file(dir / "run/sweep_tau/config.json", R"({"stage": "sweep_tau", "start_folder": "x"})");
+  check((dir / "run/sweep_tau").string(), model_of("convert"));
+  for (const char* stage : {"convert", "train_sparse"}) fs::remove_all(dir / "run" / stage);
+  const auto alone = test::d2dmoe({"inspect", (dir / "run/sweep_tau").string()});
+  CHECK(alone.code == 2);
+  CHECK(contains(alone.err, "is the folder of the stage sweep_tau and holds no model"));
 }

@@ -86,6 +86,10 @@ TEST_CASE("options: --dry-run says what would be read and written, and does noth
   CHECK(eval.at("sentences") == 80);
   CHECK(eval.at("memory_bytes").get<double>() > 4 * eval.at("parameters").get<double>());
   CHECK(eval.at("seconds").get<double>() > 0);
+  for (const char* count : {"parameters", "sentences", "tokens", "memory_bytes", "peak_bytes"}) {
+    INFO(count);
+    CHECK(eval.at(count).is_number_integer());
+  }
   CHECK(eval.at("reads").back() == (dir / "test.txt").string());
   CHECK(eval.at("writes").empty());
 
@@ -102,6 +106,16 @@ TEST_CASE("options: --dry-run says what would be read and written, and does noth
   const Json report = plan({"report"});
   CHECK(report.at("reads") == Json::array({fs::canonical(dir / "run/train").string()}));
   CHECK(report.at("writes") == Json::array({(dir / "run/report.html").string()}));
+
+  for (const bool dry : {true, false}) {
+    std::vector<std::string> arguments = {"report", "--config", config, "-o", "/proc/page.html"};
+    if (dry) arguments.emplace_back("--dry-run");
+    const auto nowhere = test::d2dmoe(arguments);
+    INFO(nowhere.err);
+    CHECK(nowhere.code == 1);
+    CHECK(nowhere.out == "");
+    CHECK(contains(nowhere.err, "'/proc': cannot write here: "));
+  }
 
   std::ofstream(dir / "run/train/model/d2dmoe.json") << "{}";  // enough to pass for a converted folder
   const auto result =

@@ -182,6 +182,7 @@ TEST_CASE("plans: memory holds the program itself and says what it is of") {
   for (const auto& [stage, entry] : plan.at("stages").items()) {
     INFO(stage);
     CHECK(entry.at("memory_bytes").get<double>() > 0);
+    CHECK(entry.at("peak_bytes").is_number_integer());
     CHECK(entry.at("peak_bytes").get<double>() ==
           program + entry.at("memory_bytes").get<double>() + entry.at("forward_bytes").get<double>());
   }
@@ -222,17 +223,17 @@ TEST_CASE("plans: what stands in the stages' folders") {
     io::save_checkpoint(run, checkpoint, 1);
   }
   const auto before = paths_below(dir.path());
-  const auto dry = [&](std::vector<std::string> more) {
+  const auto dry = [&](std::vector<std::string> more, int code) {
     std::vector<std::string> arguments = {"run", "--config", config, "--dry-run"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const auto result = test::d2dmoe(arguments);
     INFO(result.err);
-    CHECK(result.code == 0);
+    CHECK(result.code == code);
     CHECK(paths_below(dir.path()) == before);
-    return result.out;
+    return result;
   };
 
-  const Json plan = Json::parse(dry({"--json"}));
+  const Json plan = Json::parse(dry({"--json"}, 0).out);
   const Json& stages = plan.at("stages");
   CHECK(stages.at("train").at("state") == "done");
   CHECK(stages.at("train").at("seconds") == 0);
@@ -243,23 +244,86 @@ TEST_CASE("plans: what stands in the stages' folders") {
   CHECK(stages.at("train_sparse").at("seconds").get<double>() ==
         Approx(0.6 * seconds_of(plan, "train_sparse", 2 * 3 * pass)));
   CHECK(stages.at("convert").at("state") == "new");
-  const std::string text = dry({});
+  const std::string text = dry({}, 0).out;
   CHECK(contains(text, "\ntrain        already done, see " + (dir / "run/train").string() + "\n"));
   CHECK(contains(text, "; goes on at step 8\n"));
 
   // Another config: what a start says of it stands in the plan, and what starts from it waits.
   const std::vector<std::string> change = {"--set", "train.epochs=1"};
-  const std::string refused = dry(change);
+  const auto changed = dry(change, 2);
+  const std::string& refused = changed.out;
   const auto start = test::d2dmoe({"train", "--config", config, change[0], change[1]});
   CHECK(start.code == 2);
   const size_t message = start.err.find("[run folder]");
   REQUIRE(message != start.err.npos);
   CHECK(contains(refused, "\ntrain        would be refused: " + start.err.substr(message)));
   CHECK(contains(refused, "train.epochs was 2.0, is 1.0"));
+  CHECK(contains(changed.err, start.err.substr(message)));
   CHECK(contains(refused, "; has begun before: "));
   const auto run = test::d2dmoe({"run", "--config", config, change[0], change[1]});
   CHECK(run.code == 2);
   CHECK(contains(run.err, start.err.substr(message)));
+}
+
+TEST_CASE("plans: a single stage whose forerunner has not run is refused, in a whole run it is not") {
+  const TempDir dir;
+  const std::string config = write_tiny_experiment(dir.path()).string();
+  const auto start = test::d2dmoe({"sweep-tau", "--config", config});
+  const auto dry = test::d2dmoe({"sweep-tau", "--config", config, "--dry-run"});
+  INFO(dry.err);
+  CHECK(dry.code == 2);
+  CHECK(contains(dry.err, start.err));
+  CHECK(contains(dry.out, "\nsweep_tau    would be refused: [stages] "));
+  CHECK(contains(dry.out, "`d2dmoe convert`"));
+  const auto json = test::d2dmoe({"train-sparse", "--config", config, "--dry-run", "--json"});
+  CHECK(json.code == 2);
+  CHECK(Json::parse(json.out).at("stages").at("train_sparse").at("state") == "refused");
+  CHECK(test::d2dmoe({"train", "--config", config, "--dry-run"}).code == 0);
+  const auto whole = test::d2dmoe({"run", "--config", config, "--dry-run", "--json"});
+  CHECK(whole.code == 0);
+  for (const auto& entry : Json::parse(whole.out).at("stages")) CHECK(entry.at("state") == "new");
+  CHECK(test::d2dmoe({"convert", "--config", config, "--dry-run", "--set",
+                      "convert.start=" + (dir / "model").string()})
+            .code == 0);
+  CHECK_FALSE(std::filesystem::exists(dir / "run"));
+
+  // Weights that an earlier stage trains from nothing are no reason.
+  std::filesystem::remove(dir / "model/model.safetensors");
+  const auto fresh = test::d2dmoe({"convert", "--config", config, "--dry-run"});
+  CHECK(fresh.code == 2);
+  CHECK(contains(fresh.err, "d2dmoe train-sparse"));
+  CHECK_FALSE(contains(fresh.out, "a start trains fresh ones"));
+}
+
+TEST_CASE("plans: a stage whose model is damaged is not done, and has to run again") {
+  const TempDir dir;
+  const auto file = write_tiny_experiment(dir.path());
+  const auto model = dir / "run/train/model";
+  {
+    const auto experiment = config::load_experiment(file, {});
+    io::RunFolder run(stages::stage_dir(experiment, "train"), stages::stage_config(experiment, "train"));
+    std::filesystem::copy(dir / "model", model, std::filesystem::copy_options::recursive);
+    run.mark_done(Json::object());
+  }
+  const std::vector<std::string> dry_run = {"train", "--config", file.string(), "--dry-run"};
+  CHECK(contains(test::d2dmoe(dry_run).out, "\ntrain        already done, see "));
+
+  std::filesystem::resize_file(model / "model.safetensors",
+                               std::filesystem::file_size(model / "model.safetensors") / 2);
+  const std::string hint = "Hint: delete '" + (dir / "run/train").string() + "' to run the stage again";
+  const auto dry = test::d2dmoe(dry_run);
+  CHECK(dry.code == 2);
+  CHECK(contains(dry.out, "\ntrain        would be refused: [safetensors] "));
+  for (const std::vector<std::string>& arguments : {dry_run,
+                                                    {"train-sparse", "--config", file.string(), "--dry-run"},
+                                                    {"train-sparse", "--config", file.string()},
+                                                    {"inspect", model.string()}}) {
+    const auto result = test::d2dmoe(arguments);
+    INFO(result.err);
+    CHECK(result.code != 0);
+    CHECK(contains(result.err, "model.safetensors': "));
+    CHECK(contains(result.err, hint));
+  }
 }
 
 TEST_CASE("plans: an output folder that a start would refuse is refused, and nothing is made") {

@@ -155,6 +155,17 @@ TEST_CASE("config: contradictions between keys") {
                  "holds 1.5, must hold numbers from 0 to 1"));
   CHECK(contains(refused(R"({"sweep_tau": {"rule": "top_k", "taus": [0.5]}})"), "whole numbers of experts"));
   CHECK(load_text(R"({"sweep_tau": {"rule": "top_k", "taus": [4]}})").options.sweep_tau.taus[0] == 4);
+  CHECK(contains(refused(R"({"train_routed": {"tau_range": [0.5, 0.1]}})"), "must be [smallest, largest]"));
+  CHECK(contains(refused(R"({"train_routed": {"tau_range": [0.5]}})"), "must be [smallest, largest]"));
+  CHECK(contains(refused(R"({"train_routed": {"tau_range": [0.1, 1.5]}})"),
+                 "'train_routed.tau_range' holds 1.5"));
+  CHECK(contains(refused(R"({"train_routed": {"rule": "top_k"}})"), "whole numbers of experts"));
+  CHECK(contains(refused(R"({"train_routed": {"validation_tau": 2}})"),
+                 "'train_routed.validation_tau' holds 2"));
+  CHECK(contains(refused(R"({"train_routed": {"tau_range": [], "validation_tau": 0.3}})"),
+                 "tau_range is empty"));
+  CHECK(contains(refused(R"({"train_routed": {"rule": "all"}})"), "dynamic_k, cumulative, top_k"));
+  CHECK_NOTHROW(load_text(R"({"train_routed": {"tau_range": []}})"));
   CHECK(contains(refused(R"({"sweep_tau": {"budget": 0.5, "max_drop": 1}})"), "both set"));
   CHECK(contains(refused(R"({"device": "gpu"})"), "must be auto, cpu, cuda or cuda:N"));
   CHECK(contains(refused(R"({"data": {"separator": ";;"}})"), "one ASCII character"));

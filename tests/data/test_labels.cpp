@@ -1,3 +1,4 @@
+#include "core/capture.h"
 #include "d2dmoe/data/labels.h"
 #include "support/support.h"
 
@@ -37,6 +38,17 @@ TEST_CASE("labels: names come from the options, the model or the data") {
   // A part of the classes: the ids must stay the model's.
   CHECK(choose_labels({"0", "2"}, {}, {"LABEL_0", "LABEL_1", "LABEL_2"}).find("2") == 2);
   CHECK(choose_labels({"2", "1"}, {}, {}).find("2") == 1);
+}
+
+TEST_CASE("labels: numbers that are taken as ids of the model's classes are told") {
+  const auto told = [](const Names& labels, const Names& wanted, const Names& model) {
+    return stderr_of([&] { choose_labels(labels, wanted, model); });
+  };
+  CHECK(contains(told({"1", "0"}, {}, {"no", "yes"}),
+                 "labels that are numbers are ids of the model's classes: 0 = no, 1 = yes"));
+  CHECK(told({"yes", "no"}, {}, {"no", "yes"}).empty());
+  CHECK(told({"1", "0"}, {"no", "yes"}, {}).empty());
+  CHECK(told({"1", "0"}, {}, {"LABEL_0", "LABEL_1"}).empty());
 }
 
 TEST_CASE("labels: fewer than two, or one twice") {

@@ -159,7 +159,9 @@ TEST_CASE("generate: refuses what cannot be") {
     return message_of([&] { eval::generate(*s.model, *s.tokenizer, prompts, options); });
   };
   eval::GenerateOptions options;
-  CHECK(contains(failure({{}}, options), "no token"));
+  CHECK(contains(failure({s.prompts().front(), {}}, options), "prompt 2: is empty"));
+  options.origin = "lines.txt";
+  CHECK(contains(failure({s.prompts().front(), {}}, options), "'lines.txt' line 2: is empty"));
   options.max_new_tokens = 100000;
   CHECK(contains(failure(s.prompts(), options), "ask for at most"));
   options.max_new_tokens = 0;

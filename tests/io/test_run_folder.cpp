@@ -202,6 +202,8 @@ TEST_CASE("run_folder: a folder that cannot be made is told without making it", 
     CHECK(contains(message, path.string() + "': cannot create this folder: "));
     CHECK(contains(message, "is a file, not a folder"));
   }
+  // Permissions allow root to.
+  CHECK(contains(message_of([&] { io::check_can_make("/proc/results"); }), "cannot create this folder: "));
   const ReadOnlyFolder folder;
   if (!folder.works()) {
     WARN("SKIPPED: root that may not mount cannot make a read-only folder");

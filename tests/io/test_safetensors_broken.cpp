@@ -64,6 +64,26 @@ TEST_CASE("safetensors: a truncated file", "[io]") {
   CHECK(contains(cut, "Hint: is the download complete?"));
 }
 
+TEST_CASE("safetensors: the hint for a file that d2dmoe wrote is to write it again", "[io]") {
+  TempDir dir;
+  const auto hint_of = [](const fs::path& file) {
+    io::write_file(file, "cut");
+    const std::string message = message_of([&] { io::SafetensorsFile::open(file); });
+    return message.substr(std::min(message.size(), message.find("Hint: ")));
+  };
+  const fs::path stage = dir / "run/convert";
+  io::write_file(stage / "config.json", R"({"stage": "convert", "seed": 1, "start_folder": "x"})");
+  const std::string again = "Hint: delete '" + stage.string() + "' to run the stage again";
+  CHECK(hint_of(stage / "model/model.safetensors") == again);
+  CHECK(hint_of(stage / "checkpoints/step-000001.safetensors") == again);
+  CHECK(hint_of(stage / "model.safetensors") == "Hint: is the download complete?");
+  io::write_file(dir / "copy/d2dmoe.json", "{}");
+  CHECK(hint_of(dir / "copy/routers.safetensors") ==
+        "Hint: copy the folder again, or run `d2dmoe convert` again");
+  io::write_file(dir / "hub/config.json", R"({"model_type": "bert"})");
+  CHECK(hint_of(dir / "hub/model.safetensors") == "Hint: is the download complete?");
+}
+
 TEST_CASE("safetensors: every truncation of a file is an error", "[io]") {
   const std::string whole = io::read_file(golden("io/unaligned.safetensors"));
   for (size_t size = 0; size < whole.size(); ++size) {

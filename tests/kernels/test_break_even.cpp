@@ -3,11 +3,29 @@
 #include <cmath>
 #include <thread>
 
+#include "d2dmoe/core/error.h"
 #include "kernels/mlp_cases.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::kernels;
 using test::MlpCase;
+
+TEST_CASE("break-even: the crossing share of a table made by hand") {
+  const std::vector<double> shares = {0.125, 0.25, 0.5, 1}, routed = {1, 2, 4, 8};
+  const auto crossing = [&](double dense) { return crossing_share(shares, routed, dense); };
+  CHECK(crossing(0.99) == 0);  // slower at every share
+  for (size_t i = 0; i + 1 < shares.size(); ++i) CHECK(crossing(routed[i]) == shares[i]);
+  CHECK(crossing(1.5) == 0.1875);
+  CHECK(crossing(3) == 0.375);
+  CHECK(crossing(7) == 0.875);
+  CHECK(crossing(8) == 2);  // not slower with every expert
+  CHECK(crossing(100) == 2);
+  // Times that fall in between: the last share counts.
+  CHECK(crossing_share(shares, {1, 5, 2, 4}, 3) == 0.75);
+  CHECK(crossing_share(shares, {5, 5, 5, 2}, 3) == 2);
+  CHECK(crossing_share({1}, {2}, 2) == 2);
+  CHECK(crossing_share({1}, {2}, 1) == 0);
+}
 
 TEST_CASE("break-even: measured once, the same for every thread that asks") {
   torch::manual_seed(15);
@@ -97,4 +115,26 @@ TEST_CASE("break-even: either way of training has the same gradients") {
               gradient([&](const MlpWeights& v) { return expert_mlp_auto(x, mask, v, nullptr); }),
               gradient([&](const MlpWeights& v) { return masked_dense_mlp(x, mask, v); }), 1e-4, 1e-5) == "");
   }
+}
+
+TEST_CASE("break-even: a repeatable choice is by the share alone") {
+  torch::manual_seed(21);
+  const MlpCase c{.rows = 32, .d_in = 32, .size = 16, .experts = 8, .d_out = 32};
+  const auto w = test::random_weights(c);
+  const auto x = torch::randn({c.rows, c.d_in});
+  const auto ran_dense = [&](int64_t chosen, const MlpWeights& weights) {
+    auto mask = torch::zeros({c.rows, c.experts}, torch::kBool);
+    mask.narrow(1, 0, chosen).fill_(true);
+    bool dense = false;
+    expert_mlp_auto(x, mask, weights, &dense);
+    return dense;
+  };
+  const RepeatableChoice repeatable;
+  CHECK_FALSE(ran_dense(5, w));  // 0.625
+  CHECK(ran_dense(6, w));
+  auto trained = w;
+  trained.w1 = w.w1.clone().requires_grad_(true);
+  CHECK_FALSE(ran_dense(4, trained));  // 0.5
+  CHECK(ran_dense(5, trained));
+  CHECK_THROWS_AS(RepeatableChoice(), Error);
 }

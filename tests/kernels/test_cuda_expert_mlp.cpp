@@ -3,6 +3,7 @@
 #include "kernels/cuda_emulated.h"
 
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
+#include "d2dmoe/kernels/cuda/plan.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::kernels;
@@ -12,14 +13,14 @@ using test::MlpCase;
 namespace {
 
 const std::vector<torch::ScalarType> kTypes = {torch::kFloat, torch::kBFloat16, torch::kHalf};
-constexpr int64_t kDecodeRows = 16;  // up to here the activations stay float32
 
 // Relative error of rounding to the nearest.
 double epsilon_of(torch::ScalarType type) {
   return type == torch::kFloat ? 6e-8 : type == torch::kBFloat16 ? 1 / 256.0 : 1 / 2048.0;
 }
 
-// The masked dense layer in double, its activations rounded to x's type where the kernels round them.
+// The masked dense layer in double, its activations rounded to x's type where the kernels round them: the
+// tuned ones do above cuda::kDecodeRows rows.
 torch::Tensor wanted(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w, bool rounds) {
   const auto wide = test::to_dtype(w, torch::kDouble);
   const auto xd = x.to(torch::kDouble);
@@ -49,7 +50,7 @@ void check_result(const torch::Tensor& got, const torch::Tensor& x, const torch:
 
 void check_values(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
   check_result(test::emulated_expert_mlp(kernels, x, mask, w), x, mask, w,
-               kernels == Kernels::tuned && x.size(0) > kDecodeRows);
+               kernels == Kernels::tuned && x.size(0) > cuda::kDecodeRows);
 }
 
 void check_case(const MlpCase& c, torch::ScalarType type, Kernels kernels = Kernels::tuned) {
@@ -246,7 +247,7 @@ TEST_CASE("cuda expert_mlp: on a device: the tuned and the plain kernels against
           const auto there = on_gpu(w);
           const auto x = torch::randn({c.rows, c.d_in}).to(type);
           const auto mask = test::random_mask(c, 0.3);
-          check_result(tuned_on_gpu(x, mask, there), x, mask, w, rows > kDecodeRows);
+          check_result(tuned_on_gpu(x, mask, there), x, mask, w, rows > cuda::kDecodeRows);
           check_result(
               test::on_device(Kernels::plain, x.to(torch::kCUDA), mask.to(torch::kCUDA), there).cpu(), x,
               mask, w, false);

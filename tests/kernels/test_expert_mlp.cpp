@@ -1,6 +1,6 @@
 #include "d2dmoe/kernels/expert_mlp.h"
 
-#include "kernels/mlp_cases.h"
+#include "kernels/error_bounds.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::kernels;
@@ -178,12 +178,17 @@ TEST_CASE("expert_mlp: bfloat16 and double") {
   const auto x = torch::randn({c.rows, c.d_in});
   const auto mask = test::random_mask(c, 0.5);
   const auto half = test::to_dtype(wide, torch::kBFloat16);
-  const auto y = expert_mlp(x.to(torch::kBFloat16), mask, half);
+  const auto x_half = x.to(torch::kBFloat16);
+  const auto y = expert_mlp(x_half, mask, half);
   CHECK(y.scalar_type() == torch::kBFloat16);
-  const auto want = expert_mlp_reference(x.to(torch::kBFloat16), mask, half);
-  CHECK(test::difference(y, want, 0.05, 0.05) == "");
+  CHECK(test::outside(y, test::exact_expert_mlp(x_half, mask, half),
+                      test::bf16_error_bound(x_half, mask, half)) == "");
   const auto exact = test::to_dtype(wide, torch::kDouble);
-  CHECK(expert_mlp(x.to(torch::kDouble), mask, exact).scalar_type() == torch::kDouble);
+  const auto y_double = expert_mlp(x.to(torch::kDouble), mask, exact);
+  CHECK(y_double.scalar_type() == torch::kDouble);
+  constexpr double kDoubleUnit = 1.2e-16;  // 2^-53
+  CHECK(test::difference(y_double, test::exact_expert_mlp(x, mask, exact),
+                         test::rounding_bound(x, exact, kDoubleUnit)) == "");
 }
 
 TEST_CASE("expert_mlp: gradients equal the masked dense layer's") {

@@ -1,16 +1,17 @@
 #include "d2dmoe/kernels/cpu/expert_mlp_bf16.h"
 
 #include <cstring>
-#include <sstream>
 
 #include "d2dmoe/kernels/cpu/isa.h"
 #include "d2dmoe/kernels/cpu/micro.h"
 #include "kernels/emulated_amx.h"
-#include "kernels/mlp_cases.h"
+#include "kernels/error_bounds.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::kernels;
+using test::in_double;
 using test::MlpCase;
+using test::outside;
 
 namespace {
 
@@ -60,57 +61,13 @@ Site random_site(const MlpCase& c, double share) {
           test::to_dtype(test::random_weights(c), torch::kBFloat16)};
 }
 
-torch::Tensor wide(const torch::Tensor& t) {
-  return t.defined() ? t.to(torch::kDouble) : t;
-}
-
 // The readable reference in float64, from the bfloat16 values.
 torch::Tensor exact(const Site& s) {
-  return expert_mlp_reference(wide(s.x), s.mask, test::to_dtype(s.w, torch::kDouble));
+  return test::exact_expert_mlp(s.x, s.mask, s.w);
 }
 
-// How far each element of y may be from `exact` [N, D_out]: rounding of the hidden activations and of y to 8
-// bits, and of every float32 addition in the worst order (a product of pairs may round twice), carried
-// through the layer. No activation's slope is above 1.13; their own error is bound by 1e-6 of max(|z|, 1).
 torch::Tensor error_bound(const Site& s) {
-  constexpr double kBf16 = 1.0 / 256, kFloat = 1.0 / (1 << 24), kSlope = 1.13, kActivation = 1e-6;
-  const int64_t size = s.w.hidden() / s.mask.size(1);
-  const auto linear = [&](const torch::Tensor& w, const torch::Tensor& b, bool absolute) {
-    const auto part = [&](const torch::Tensor& t) { return absolute ? wide(t).abs() : wide(t); };
-    auto z = torch::mm(part(s.x), part(w).t());
-    return b.defined() ? z + part(b) : z;
-  };
-  const double additions = 2 * (static_cast<double>(s.x.size(1)) + 2) * kFloat;
-  const auto z = linear(s.w.w1, s.w.b1, false);
-  auto h = activate(z, s.w.activation);
-  auto error = kSlope * additions * linear(s.w.w1, s.w.b1, true) + kActivation * z.abs().clamp_min(1);
-  if (s.w.gated()) {
-    const auto u = linear(s.w.wu, s.w.bu, false), u_error = additions * linear(s.w.wu, s.w.bu, true);
-    error = error * (u.abs() + u_error) + h.abs() * u_error + kFloat * (h * u).abs();
-    h = h * u;
-  }
-  error = error + kBf16 * (h.abs() + error);
-  const auto chosen = s.mask.repeat_interleave(size, 1).to(torch::kDouble);  // [N, F]
-  const auto w2t = wide(s.w.w2t).abs();
-  auto total = torch::mm((h.abs() + error) * chosen, w2t);
-  if (s.w.b2.defined()) total = total + wide(s.w.b2).abs();
-  const auto neurons = s.mask.sum(1, true).to(torch::kDouble) * static_cast<double>(size);
-  error = torch::mm(error * chosen, w2t) + 2 * (neurons + 2) * kFloat * total;
-  return error + kBf16 * (exact(s).abs() + error) + 1e-30;
-}
-
-// "" when every element is within its bound, else the worst one.
-std::string outside(const torch::Tensor& got, const torch::Tensor& want, const torch::Tensor& bound) {
-  if (got.numel() == 0) return "";
-  const auto ratio = ((wide(got) - want).abs() / bound).flatten();
-  const auto bad = ratio.le(1).logical_not();
-  if (!bad.any().item<bool>()) return "";
-  const int64_t worst = ratio.nan_to_num(1e30).argmax().item<int64_t>();
-  std::ostringstream text;
-  text << "element " << worst << ": got " << wide(got).flatten()[worst].item<double>() << ", want "
-       << want.flatten()[worst].item<double>() << " +- " << bound.flatten()[worst].item<double>() << "; "
-       << bad.sum().item<int64_t>() << " of " << got.numel() << " outside";
-  return text.str();
+  return test::bf16_error_bound(s.x, s.mask, s.w);
 }
 
 void check_bounded(const Site& s, const std::string& about) {
@@ -213,7 +170,7 @@ TEST_CASE("bf16: expert_mlp takes this kernel, strided x and masks too; all expe
   CHECK(torch::equal(y, run(s, cpu::bf16_micro(cpu::isa()))));
   // The dense layer rounds h before the activation as well.
   const auto bound = error_bound(s);
-  CHECK(outside(dense_mlp(s.x, s.w), wide(y), 3 * bound) == "");
+  CHECK(outside(dense_mlp(s.x, s.w), in_double(y), 3 * bound) == "");
   s.mask = torch::rand({c.experts, c.rows}).lt(0.4).t();
   CHECK(outside(expert_mlp(s.x, s.mask, s.w), exact(s), error_bound(s)) == "");
   s.mask = torch::zeros({c.rows, c.experts}, torch::kBool);
@@ -296,9 +253,9 @@ TEST_CASE("bf16: activations against LibTorch's in float64, over their whole ran
   for (const Activation a :
        {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh, Activation::silu, Activation::tanh}) {
     s.w.activation = a;
-    const auto want = activate(wide(s.x), a);
+    const auto want = activate(in_double(s.x), a);
     // Half a unit in the last of 8 bits, and the activation's own error.
-    const auto bound = want.abs() / 256 + 1e-6 * wide(s.x).abs().clamp_max(1);
+    const auto bound = test::kBf16Unit * want.abs() + 1e-6 * in_double(s.x).abs().clamp_max(1);
     for (const Version& v : versions()) {
       INFO(v.name << ": " << activation_name(a));
       CHECK(outside(run(s, v.micro), want, bound) == "");

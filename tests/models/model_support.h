@@ -13,11 +13,17 @@ inline std::filesystem::path model_dir(const std::string& name) {
   return golden("models") / name;
 }
 
-inline std::shared_ptr<models::Model> load_golden_model(const std::string& name,
-                                                        const models::LoadOptions& options = {}) {
-  auto model = models::load_model(io::HfFolder(model_dir(name)), options);
+/// @param folder  below tests/golden: "models/roberta", "decoders/llama"
+inline std::shared_ptr<models::Model> load_golden_folder(const std::string& folder,
+                                                         const models::LoadOptions& options = {}) {
+  auto model = models::load_model(io::HfFolder(golden(folder)), options);
   model->eval();
   return model;
+}
+
+inline std::shared_ptr<models::Model> load_golden_model(const std::string& name,
+                                                        const models::LoadOptions& options = {}) {
+  return load_golden_folder("models/" + name, options);
 }
 
 inline data::Batch make_batch(const torch::Tensor& token_ids, const torch::Tensor& type_ids,

@@ -55,6 +55,26 @@ TEST_CASE("selection: the registry is the config's list") {
   CHECK(moe::selection_rules() == known);
 }
 
+TEST_CASE("selection: a rule is found by its name, as an oracle too, and by no other word") {
+  for (const auto& rule : moe::rules::table()) {
+    const std::string name(rule.name), oracle = std::string(moe::rules::kOracle) + name;
+    CAPTURE(name);
+    CHECK(moe::rules::find(name) == &rule);
+    CHECK(moe::rules::find(oracle) == &rule);
+    // A slip of the pen is no rule, and select names the nearest.
+    for (std::string slip : {name, oracle}) {
+      const auto want = "did you mean '" + slip + "'?";
+      slip += 's';
+      CHECK(moe::rules::find(slip) == nullptr);
+      CHECK(contains(message_of([&] { moe::select(torch::ones({2, 4}), {slip, 1, 0}, 0); }), want));
+    }
+  }
+  for (const std::string word : {"", "all", "oracle_", "oracle_all", "oracle_oracle_top_k", "Top_k", "top"}) {
+    CAPTURE(word);
+    CHECK(moe::rules::find(word) == nullptr);
+  }
+}
+
 TEST_CASE("selection: every rule equals its definition, row form and tensor form") {
   for (const int64_t experts : {1, 2, 7, 16, 64, 130}) {
     const auto scores = hard_scores(40, experts, static_cast<uint64_t>(experts));

@@ -76,6 +76,22 @@ TEST_CASE("calibrated section: what was asked for, what was measured, tau and fl
   CHECK_FALSE(contains(page, "nan"));
 }
 
+TEST_CASE("at a glance: the calibrated setting counts where it is the cheapest within one point") {
+  const test::TempDir dir;
+  const auto glance = [&](double flops) {
+    test::Json calibrated = sample_calibrated();
+    calibrated["flops_share"] = flops;
+    write_sweep(dir / "run" / "sweep_tau", calibrated);
+    const std::string page = html_report({dir / "run"});
+    return page.substr(0, page.find("<h2>Cost and quality"));
+  };
+  const std::string cheaper = glance(0.39), dearer = glance(0.4);  // the curve has 91.35 % at 39.5 %
+  INFO(cheaper);
+  check_parts(cheaper, {"91.85 % (calibrated)</td>", "39.0 %"});
+  check_parts(dearer, {"91.35 %</td>", "39.5 %"});
+  CHECK_FALSE(contains(dearer, "(calibrated)"));
+}
+
 TEST_CASE("calibrated section: a budget, and a rule whose number is no tau") {
   const test::TempDir dir;
   test::Json calibrated = sample_calibrated();

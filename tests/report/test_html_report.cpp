@@ -78,6 +78,9 @@ TEST_CASE("html report: a page replaces pages only") {
   test::write_text(dir / "result.json", "{}");
   CHECK(contains(test::message_of([&] { check_page(dir / "result.json"); }), "would be lost"));
   CHECK(contains(test::message_of([&] { check_page(dir.path()); }), "would be lost"));
+  CHECK(contains(test::message_of([&] { check_page("/proc/page.html"); }), "'/proc': cannot write here: "));
+  CHECK(contains(test::message_of([&] { check_page(dir / "result.json/page.html"); }),
+                 "cannot create this folder: "));
 }
 
 TEST_CASE("html report: a whole experiment, self-contained") {

@@ -73,7 +73,7 @@ TEST_CASE("stages: a model is judged by its own classes in their order") {
     const auto experiment = config::load_experiment(file, changes);
     const auto inputs = stages::open_inputs(experiment, dir / "model", {"test"});
     const auto model = models::load_model(inputs.folder);
-    return message_of([&] { stages::check_classes(inputs, *model); });
+    return message_of([&] { stages::check_classes(dir / "model", *model, inputs.data); });
   };
   const std::string other_order =
       "data.label_names=[\"joy\", \"anger\", \"fear\", \"love\", \"sadness\", \"surprise\"]";
@@ -102,7 +102,8 @@ TEST_CASE("stages: a model is judged by its own classes in their order") {
   const auto experiment = config::load_experiment(file, {});
   const auto inputs = stages::open_inputs(experiment, dir / "model", {"test"});
   const auto model = models::make_model(config, {});
-  CHECK(contains(message_of([&] { stages::check_classes(inputs, *model); }), "has no class 'anger'"));
+  CHECK(contains(message_of([&] { stages::check_classes(dir / "model", *model, inputs.data); }),
+                 "has no class 'anger'"));
 }
 
 TEST_CASE("stages: inputs are checked against the model") {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -11,10 +12,13 @@
 
 namespace d2dmoe::config {
 
+/// The stages in the order in which they run, by their keys in the config.
+inline constexpr std::array kStages = {"train", "train_sparse", "convert", "train_routed", "sweep_tau"};
+
 /// An experiment as read from a file, with what the file itself said.
 struct LoadedExperiment {
   Experiment options;
-  std::set<std::string> stages;  ///< of train, train_sparse, convert, sweep_tau: those that the file holds
+  std::set<std::string> stages;  ///< of kStages: those that the file holds
   std::filesystem::path file;
 };
 

@@ -70,7 +70,7 @@ LoadedExperiment load_experiment(const std::filesystem::path& file,
     // For editors: it names the schema.
     if (json.is_object() && json.contains("$schema")) json.erase("$schema");
     read_json(fields, json, file.string(), text);
-    for (const char* stage : {"train", "train_sparse", "convert", "sweep_tau"}) {
+    for (const char* stage : kStages) {
       if (json.contains(stage)) loaded.stages.insert(stage);
     }
   }

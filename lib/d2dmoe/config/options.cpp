@@ -149,7 +149,8 @@ void TrainOptions::describe(Fields& f) {
 void DistillOptions::describe(Fields& f) {
   f.add(
       "teacher", teacher,
-      "Model folder of the teacher; \"dense\" = the model this stage starts from; empty = no distillation.");
+      "Model folder of the teacher; \"dense\" = the stage's dense model (train_sparse: what it starts from; "
+      "train_routed: the result of train, else its own start with every expert); empty = no distillation.");
   f.add("lambda", lambda, "Weight of the KL term; 1 - lambda is the task loss's.").range(0, 1);
   f.add("temperature", temperature, "Temperature of both distributions in the KL term.").above(0);
   f.add("features", features,
@@ -282,8 +283,24 @@ void AttentionConvertOptions::describe(Fields& f) {
       .range(1, 16);
 }
 
+void RoutedTrainOptions::describe(Fields& f) {
+  f.object("train", train, "As in `train`.");
+  f.add("start", start, "\"auto\" = the result of convert; or a converted folder.");
+  f.add("rule", rule, "Which experts run for a token.").one_of({kRules[0], kRules[1], kRules[2]});
+  f.add("tau_range", tau_range,
+        "Smallest and largest tau (dynamic_k), p (cumulative) or k (top_k): each step draws its own between "
+        "them, so that the model learns to be run at any; empty = every site's own setting, as sweep_tau "
+        "calibrated it.")
+      .range(0, kMany);
+  f.add("validation_tau", validation_tau,
+        "The value at which validations run, the best weights are picked and the model is saved; null = the "
+        "middle of tau_range.")
+      .range(0, kMany);
+  f.object("distill", distill, "Distillation from a teacher.");
+}
+
 void SweepOptions::describe(Fields& f) {
-  f.add("start", start, "\"auto\" = the result of convert; or a model folder.");
+  f.add("start", start, "\"auto\" = the result of train_routed, else of convert; or a model folder.");
   f.add("dense", dense,
         "Model folder of the dense baseline; empty = the result of train, else the converted model with "
         "every expert.");
@@ -347,6 +364,8 @@ void Experiment::describe(Fields& f) {
   f.object("train_sparse", train_sparse,
            "Stage 1: fine-tuning with a penalty that makes activations sparse.");
   f.object("convert", convert, "Stage 2: feed-forward networks become experts, and routers are trained.");
+  f.object("train_routed", train_routed,
+           "Optional, behind stage 2: fine-tuning with the experts that the routers choose.");
   f.object("sweep_tau", sweep_tau, "Stage 3: quality, cost and time over the selection rule's tau.");
 }
 

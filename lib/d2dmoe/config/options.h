@@ -89,7 +89,7 @@ struct OptimizerOptions {
   void describe(Fields& f);
 };
 
-/// What `train` and `train_sparse` share.
+/// What the training stages share.
 struct TrainOptions {
   double epochs = 3;
   int64_t max_steps = 0;  ///< 0 = by epochs
@@ -110,7 +110,9 @@ struct TrainOptions {
 };
 
 struct DistillOptions {
-  std::string teacher;  ///< model folder; empty = no distillation; "dense" = the start model of this stage
+  std::string
+      teacher;  ///< model folder; empty = no distillation; "dense" = the stage's dense model: what
+                ///< train_sparse starts from; for train_routed the result of train, else its own start
   double lambda = 0.5;  ///< weight of the KL term; 1 - lambda is the task's
   double temperature = 2.0;
   double features = 0;  ///< weight of the distance between hidden states; 0 = not looked at
@@ -206,8 +208,22 @@ struct ConvertOptions {
   void describe(Fields& f);
 };
 
+/// Fine-tuning of a converted model that runs the experts its routers choose, so that it learns to do without
+/// the others. The routers stay as they are.
+struct RoutedTrainOptions {
+  TrainOptions train;
+  std::string start = "auto";  ///< "auto": the result of convert; or a converted folder
+  std::string rule = "dynamic_k";
+  std::vector<double> tau_range = {
+      0.05, 0.5};  ///< smallest and largest tau (dynamic_k), p (cumulative) or k (top_k): each step draws its
+                   ///< own; empty = every site's own setting, as sweep_tau calibrated it
+  std::optional<double> validation_tau;  ///< of the validations, and of the saved model; none = the middle
+  DistillOptions distill{.teacher = "dense"};
+  void describe(Fields& f);
+};
+
 struct SweepOptions {
-  std::string start = "auto";  ///< "auto": the result of convert; or a folder
+  std::string start = "auto";  ///< "auto": the result of train_routed, else of convert; or a folder
   std::string
       dense;  ///< dense baseline; empty = the result of train, else the converted folder's own weights
   std::string split = "test";  ///< split of the data that is measured
@@ -245,6 +261,7 @@ struct Experiment {
   TrainOptions train;
   SparseTrainOptions train_sparse;
   ConvertOptions convert;
+  RoutedTrainOptions train_routed;
   SweepOptions sweep_tau;
   void describe(Fields& f);
 };

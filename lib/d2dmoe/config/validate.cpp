@@ -119,15 +119,35 @@ Found check_convert(const ConvertOptions& convert) {
   return {};
 }
 
-Found check_sweep(const SweepOptions& sweep) {
-  const bool counts = sweep.rule.ends_with("top_k");
-  for (const double tau : sweep.taus) {
-    const bool right = counts ? tau >= 1 && tau == std::floor(tau) : tau <= 1;
+/// A value that the rule cannot have.
+Found check_values(const std::vector<double>& values, const std::string& rule, const Path& path) {
+  const bool counts = rule.ends_with("top_k");
+  for (const double value : values) {
+    const bool right = counts ? value >= 1 && value == std::floor(value) : value <= 1;
     if (right) continue;
-    return Problem{{"sweep_tau", "taus"},
-                   format("holds {}, must hold {} for rule \"{}\"", tau,
-                          counts ? "whole numbers of experts from 1" : "numbers from 0 to 1", sweep.rule)};
+    return Problem{path, format("holds {}, must hold {} for rule \"{}\"", value,
+                                counts ? "whole numbers of experts from 1" : "numbers from 0 to 1", rule)};
   }
+  return {};
+}
+
+Found check_routed(const RoutedTrainOptions& routed) {
+  const Path path = {"train_routed"};
+  const auto& range = routed.tau_range;
+  if (!range.empty() && (range.size() != 2 || range[0] > range[1])) {
+    return Problem{path + "tau_range", "must be [smallest, largest], or empty for every site's own setting"};
+  }
+  if (auto problem = check_values(range, routed.rule, path + "tau_range")) return problem;
+  if (!routed.validation_tau) return {};
+  if (range.empty()) {
+    return Problem{path + "validation_tau",
+                   "is set, but tau_range is empty: every site validates at its own setting"};
+  }
+  return check_values({*routed.validation_tau}, routed.rule, path + "validation_tau");
+}
+
+Found check_sweep(const SweepOptions& sweep) {
+  if (auto problem = check_values(sweep.taus, sweep.rule, {"sweep_tau", "taus"})) return problem;
   if (sweep.rule == "all" && (sweep.budget || sweep.max_drop)) {
     return Problem{
         {"sweep_tau", "rule"},
@@ -152,13 +172,21 @@ std::optional<Problem> find_problem(const Experiment& experiment, const std::set
   if (auto problem = check_distill(experiment.train_sparse.distill, sparse + "distill")) return problem;
   if (auto problem = check_attention(experiment.train_sparse.attention, sparse + "attention")) return problem;
   if (auto problem = check_convert(experiment.convert)) return problem;
+  const Path routed = {"train_routed"};
+  if (auto problem = check_train(experiment.train_routed.train, routed + "train")) return problem;
+  if (auto problem = check_distill(experiment.train_routed.distill, routed + "distill")) return problem;
+  if (auto problem = check_routed(experiment.train_routed)) return problem;
   if (auto problem = check_sweep(experiment.sweep_tau)) return problem;
   // The default metric need not fit the data of a stage that is not run.
   if (stages.contains("train")) {
     if (auto problem = check_metric(experiment.data, experiment.train, {"train"})) return problem;
   }
-  if (stages.contains("train_sparse"))
-    return check_metric(experiment.data, experiment.train_sparse.train, sparse + "train");
+  if (stages.contains("train_sparse")) {
+    if (auto problem = check_metric(experiment.data, experiment.train_sparse.train, sparse + "train"))
+      return problem;
+  }
+  if (stages.contains("train_routed"))
+    return check_metric(experiment.data, experiment.train_routed.train, routed + "train");
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
 #include "d2dmoe/io/json_file.h"
 
 namespace d2dmoe::data {
@@ -30,6 +31,18 @@ bool are_all_ids(const std::vector<std::string>& distinct) {
     if (as_integer(distinct[i]) != static_cast<int64_t>(i)) return false;
   }
   return true;
+}
+
+/// Says how numbers become the model's classes, which the data file alone does not tell.
+void tell_ids(const std::vector<std::string>& labels, const std::vector<std::string>& names) {
+  const bool by_name = std::all_of(labels.begin(), labels.end(), [&](const std::string& label) {
+    return std::find(names.begin(), names.end(), label) != names.end();
+  });
+  if (by_name) return;
+  std::vector<std::string> classes;
+  for (size_t i = 0; i < names.size(); ++i) classes.push_back(format("{} = {}", i, names[i]));
+  log::info("labels that are numbers are ids of the model's classes: {}",
+            io::printable(join(classes, ", "), 300));
 }
 
 }  // namespace
@@ -84,7 +97,10 @@ LabelMap choose_labels(const std::vector<std::string>& labels, const std::vector
                                    [&](const std::string& label) { return model.find(label) >= 0; });
     const bool same_ids =
         are_generic(model_labels) && are_all_ids(distinct) && distinct.size() == model_labels.size();
-    if (cover && !same_ids) return model;
+    if (cover && !same_ids) {
+      tell_ids(distinct, model_labels);
+      return model;
+    }
   }
   return LabelMap(distinct);
 }

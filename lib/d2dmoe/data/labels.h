@@ -30,7 +30,7 @@ std::vector<std::string> distinct_labels(const std::vector<std::string>& labels)
 bool are_generic(const std::vector<std::string>& names);
 
 /// The class names for training labels: `wanted` when given, else `model_labels` when they cover the labels
-/// (by name, or as ids), else the labels' own.
+/// (by name, or as ids, which the log says), else the labels' own.
 LabelMap choose_labels(const std::vector<std::string>& labels, const std::vector<std::string>& wanted,
                        const std::vector<std::string>& model_labels);
 

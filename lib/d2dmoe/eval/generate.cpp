@@ -136,19 +136,20 @@ void check_prompts(models::Model& model, const std::vector<std::vector<int64_t>>
   const int64_t window = model.max_length();
   for (size_t i = 0; i < prompts.size(); ++i) {
     const auto length = static_cast<int64_t>(prompts[i].size());
+    const std::string place = prompt_place(options.origin, i);
     D2D_CHECK_USAGE(length > 0,
-                    "[generate] prompt {}: has no token, and this tokenizer puts none before a text. Hint: "
-                    "give at least one word",
-                    i + 1);
+                    "[generate] {}: is empty, and this tokenizer puts no token before a text. Hint: give at "
+                    "least one word",
+                    place);
     D2D_CHECK_USAGE(length < window,
-                    "[generate] prompt {}: its {} tokens fill the model's window of {}, which leaves no room "
-                    "for new ones. Hint: shorten it",
-                    i + 1, length, window);
+                    "[generate] {}: its {} tokens fill the model's window of {}, which leaves no room for "
+                    "new ones. Hint: shorten it",
+                    place, length, window);
     D2D_CHECK_USAGE(
         options.max_new_tokens <= window - length,
-        "[generate] 'max-new-tokens': {} behind the {} tokens of prompt {} are more than the model's window "
-        "of {}. Hint: ask for at most {}",
-        options.max_new_tokens, length, i + 1, window, window - length);
+        "[generate] 'max-new-tokens': {} behind the {} tokens of {} are more than the model's window of {}. "
+        "Hint: ask for at most {}",
+        options.max_new_tokens, length, place, window, window - length);
   }
 }
 
@@ -166,6 +167,10 @@ std::string finish_name(Finish finish) {
       return "interrupted";
   }
   return "";
+}
+
+std::string prompt_place(const std::string& origin, size_t index) {
+  return origin.empty() ? format("prompt {}", index + 1) : format("'{}' line {}", origin, index + 1);
 }
 
 GenerationRun generate(models::Model& model, const tokenizer::Tokenizer& tokenizer,

@@ -20,6 +20,7 @@ struct GenerateOptions {
   std::vector<int64_t> end_tokens;  ///< and at any of these
   torch::Device device = torch::kCPU;
   const moe::Selection* selection = nullptr;  ///< overrides the sites' own
+  std::string origin;  ///< the file whose lines the prompts are, for messages; empty = the command line
   /// Called with the text that is certain after each token. @param prompt  index
   std::function<void(size_t prompt, const std::string& text)> on_text;
 };
@@ -41,11 +42,16 @@ struct GenerationRun {
   std::optional<double> executed_share;
 };
 
+/// What messages call a prompt: "'stories.txt' line 3", or "prompt 3" of the command line.
+/// @param index  from 0
+std::string prompt_place(const std::string& origin, size_t index);
+
 /// Goes on with texts, all in one batch of ragged lengths with a KV cache; a finished text leaves the batch.
 /// Sampling draws from a generator per prompt: a text does not depend on those beside it, but for float
 /// error.
-/// @param prompts  ids, none empty
-/// @throws UsageError  a prompt, or a prompt and its new tokens, do not fit into the model's positions
+/// @param prompts  ids
+/// @throws UsageError  a prompt has no token, or does not fit into the model's positions, alone or with its
+/// new tokens; the message names its line
 GenerationRun generate(models::Model& model, const tokenizer::Tokenizer& tokenizer,
                        const std::vector<std::vector<int64_t>>& prompts, const GenerateOptions& options);
 

@@ -62,6 +62,10 @@ ScoreSample::ScoreSample(models::Model& model, const data::Dataset& dataset, boo
             "[score sample] 'model': has no converted site. Hint: run `d2dmoe convert` first");
 }
 
+double ScoreSample::mean_score(int64_t site) const {
+  return sites_.at(static_cast<size_t>(site)).scores.mean().item<double>();
+}
+
 int64_t ScoreSample::least_routed_experts() const {
   int64_t least = sites_.front().scores.size(1);
   for (const auto& site : sites_) least = std::min(least, site.scores.size(1));

@@ -22,7 +22,8 @@ class ScoreSample {
               torch::Device device);
 
   int64_t sites() const { return static_cast<int64_t>(sites_.size()); }
-  int64_t least_routed_experts() const;  ///< of the site that has the fewest
+  double mean_score(int64_t site) const;  ///< over tokens and routed experts
+  int64_t least_routed_experts() const;   ///< of the site that has the fewest
   /// Share of the experts of one site that the selection runs.
   double executed_share(int64_t site, const moe::Selection& selection) const;
   /// Over all sites, weighted by their widths: an affine function of the model's FLOPs.

@@ -1,9 +1,11 @@
 #include "d2dmoe/io/atomic_file.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -28,11 +30,6 @@ int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
     fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
   } while (fd < 0 && errno == EINTR);
   return fd;
-}
-
-/// The folder that holds `path`: "." for a bare name.
-fs::path folder_of(const fs::path& path) {
-  return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
 /// "out/model/" and "out/model" name the same folder, but only the second has a filename.
@@ -140,7 +137,18 @@ void exchange(const fs::path& fresh, const fs::path& dir) {
   fs::remove_all(old, ignored);
 }
 
+/// Whether the kernel makes up what stands there: permissions allow root everything, and no file can be made.
+bool is_made_up(const fs::path& dir) {
+  struct statfs mounted {};
+  return ::statfs(dir.c_str(), &mounted) == 0 &&
+         (mounted.f_type == PROC_SUPER_MAGIC || mounted.f_type == SYSFS_MAGIC);
+}
+
 }  // namespace
+
+fs::path folder_of(const fs::path& file) {
+  return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
 
 std::string system_reason(int error_number) {
   switch (error_number) {
@@ -174,6 +182,23 @@ void make_folder(const fs::path& dir) {
   fs::create_directories(without_trailing_slash(dir), error);
   if (!error && !fs::is_directory(dir)) error = std::make_error_code(std::errc::not_a_directory);
   if (error) fail(dir, "create this folder", error.value());
+}
+
+void check_can_make(const fs::path& dir) {
+  struct stat status {};
+  fs::path there = dir;  // or the nearest folder above it that is there
+  while (there != "." && ::stat(there.c_str(), &status) != 0 && errno == ENOENT) there = folder_of(there);
+  int error = 0;
+  if (::stat(there.c_str(), &status) != 0)
+    error = errno;
+  else if (!S_ISDIR(status.st_mode))
+    error = ENOTDIR;
+  else if (::access(there.c_str(), W_OK | X_OK) != 0)
+    error = errno;
+  else if (is_made_up(there))
+    error = EROFS;
+  const bool made = S_ISDIR(status.st_mode) && there == dir;
+  if (error != 0) fail(dir, made ? "write here" : "create this folder", error);
 }
 
 AtomicFile::AtomicFile(fs::path file) : file_(std::move(file)) {

@@ -93,7 +93,8 @@ bool load_checkpoint(const RunFolder& run, Checkpoint& checkpoint) {
       return true;
     } catch (const Error& error) {
       const bool last = i + 1 == found.size();
-      log::warn("{}; {}", error.what(),
+      const std::string damage = error.what();  // without its hint: what is done about it follows
+      log::warn("{}; {}", damage.substr(0, damage.find(". Hint: ")),
                 last ? "there is no older checkpoint: the stage starts again at step 0"
                      : format("the checkpoint of step {} is tried instead", found[i + 1].step));
     }

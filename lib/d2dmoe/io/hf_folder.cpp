@@ -6,6 +6,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/hash.h"
 #include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/io/remedy.h"
 
 namespace d2dmoe::io {
 namespace fs = std::filesystem;
@@ -50,10 +51,11 @@ void check_without_weights(const fs::path& dir, Weights weights) {
           dir, pickle, kSingle, dir, dir));
     }
   }
-  D2D_CHECK(weights == Weights::optional,
-            "[model] '{}': has no weights: neither {} nor {}. Hint: is the download complete? Only `d2dmoe "
-            "train` and `train-sparse` start from config.json alone",
-            dir, kSingle, kIndex);
+  D2D_CHECK(weights == Weights::optional, "[model] '{}': has no weights: neither {} nor {}. Hint: {}", dir,
+            kSingle, kIndex,
+            remedy_of(dir / kSingle,
+                      "is the download complete? Only `d2dmoe train` and `train-sparse` start from "
+                      "config.json alone"));
 }
 
 std::map<std::string, std::string> read_index(const fs::path& dir) {

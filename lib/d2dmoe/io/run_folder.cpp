@@ -221,22 +221,4 @@ void RunFolder::mark_done(const ordered_json& result) {
   write_file(dir_ / "result.json", dump(result, 2) + "\n");
 }
 
-void check_can_make(const fs::path& dir) {
-  struct stat status {};
-  fs::path there = dir;  // or the nearest folder above it that is there
-  while (there != "." && ::stat(there.c_str(), &status) != 0 && errno == ENOENT) {
-    there = there.has_parent_path() ? there.parent_path() : fs::path(".");
-  }
-  int error = 0;
-  if (::stat(there.c_str(), &status) != 0)
-    error = errno;
-  else if (!S_ISDIR(status.st_mode))
-    error = ENOTDIR;
-  else if (::access(there.c_str(), W_OK | X_OK) != 0)
-    error = errno;
-  const bool made = S_ISDIR(status.st_mode) && there == dir;
-  D2D_CHECK(error == 0, "[file] '{}': cannot {}: {}", dir, made ? "write here" : "create this folder",
-            system_reason(error));
-}
-
 }  // namespace d2dmoe::io

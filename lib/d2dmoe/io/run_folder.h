@@ -73,10 +73,6 @@ class RunFolder {
   std::unique_ptr<FolderLock> lock_;  // none for look()
 };
 
-/// Whether make_folder and a file in the folder would succeed, by the permissions; nothing is created.
-/// @throws Error  as make_folder says it
-void check_can_make(const std::filesystem::path& dir);
-
 /// The keys in which two configs differ, one text each: "train.epochs was 3, is 5". Keys are dotted paths; 1
 /// and 1.0 are equal, and the order of keys does not count.
 std::vector<std::string> config_changes(const nlohmann::ordered_json& before,

@@ -8,6 +8,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/json_file.h"
+#include "d2dmoe/io/remedy.h"
 
 namespace d2dmoe::io {
 namespace {
@@ -138,11 +139,9 @@ void check_layout(const std::map<std::string, TensorEntry>& entries, uint64_t da
   const std::string* previous = nullptr;
   for (const Item* item : order) {
     const auto& [name, entry] = *item;
-    D2D_CHECK(
-        entry.end <= data_bytes,
-        "[safetensors] '{}': tensor '{}' ends at byte {} of the data, the file has {}. Hint: is the download "
-        "complete?",
-        origin, printable(name), entry.end, data_bytes);
+    D2D_CHECK(entry.end <= data_bytes,
+              "[safetensors] '{}': tensor '{}' ends at byte {} of the data, the file has {}. Hint: {}",
+              origin, printable(name), entry.end, data_bytes, remedy_of(origin));
     D2D_CHECK(entry.begin >= filled,
               "[safetensors] '{}': tensor '{}' overlaps tensor '{}': begins at byte {}, before {}", origin,
               printable(name), printable(previous ? *previous : ""), entry.begin, filled);
@@ -163,8 +162,8 @@ void check_layout(const std::map<std::string, TensorEntry>& entries, uint64_t da
 SafetensorsHeader parse_safetensors_header(std::string_view bytes, uint64_t file_size,
                                            const std::string& origin) {
   D2D_CHECK(file_size >= kLengthBytes && bytes.size() >= kLengthBytes,
-            "[safetensors] '{}': has {} bytes, must have at least {}. Hint: is the download complete?",
-            origin, std::min<uint64_t>(file_size, bytes.size()), kLengthBytes);
+            "[safetensors] '{}': has {} bytes, must have at least {}. Hint: {}", origin,
+            std::min<uint64_t>(file_size, bytes.size()), kLengthBytes, remedy_of(origin));
   D2D_CHECK(
       !bytes.starts_with("version https://git-lfs"),
       "[safetensors] '{}': is a Git LFS pointer, not the file itself. Hint: run 'git lfs pull' in its folder",
@@ -177,10 +176,9 @@ SafetensorsHeader parse_safetensors_header(std::string_view bytes, uint64_t file
             "safetensors file?",
             origin, length, kMaxHeader);
   const uint64_t available = std::min<uint64_t>(bytes.size(), file_size) - kLengthBytes;
-  D2D_CHECK(
-      length <= available,
-      "[safetensors] '{}': claims a header of {} bytes, but only {} follow. Hint: is the download complete?",
-      origin, length, available);
+  D2D_CHECK(length <= available,
+            "[safetensors] '{}': claims a header of {} bytes, but only {} follow. Hint: {}", origin, length,
+            available, remedy_of(origin));
 
   const std::string_view text = bytes.substr(kLengthBytes, length);
   D2D_CHECK(text.starts_with('{'), "[safetensors] '{}': the header must be a JSON object (begin with '{{')",

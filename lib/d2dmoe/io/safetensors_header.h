@@ -25,7 +25,7 @@ struct SafetensorsHeader {
 /// (order, overlap, gaps, end of file).
 /// @param bytes      the file's beginning, at least min(file_size, 8 + header length)
 /// @param file_size  bytes of the whole file
-/// @param origin     what messages call the file
+/// @param origin     the file's path, for messages
 /// @throws Error  names the file, the tensor and what is wrong with it
 /// @ref https://github.com/huggingface/safetensors (format description)
 SafetensorsHeader parse_safetensors_header(std::string_view bytes, uint64_t file_size,

@@ -1,11 +1,21 @@
 #pragma once
 
+#include <vector>
+
 #include "d2dmoe/kernels/expert_mlp.h"
 
 namespace d2dmoe::kernels {
 
 /// What a layer is run for: its output alone, or its output and all its gradients.
 enum class Pass { inference, training };
+
+/// Where the routed path is as fast as the dense one, its time taken as linear between the shares at which it
+/// was timed: behind the last of them at which it is not slower.
+/// @param shares  of the chosen pairs, ascending
+/// @param routed  seconds of the routed path at each
+/// @param dense   seconds of the dense path at any share
+/// @return        a share; 0 where the routed path is slower at all of them, 2 where it is not at the last
+double crossing_share(const std::vector<double>& shares, const std::vector<double>& routed, double dense);
 
 /// Rows that active_share looks at: enough to tell one power of two from the next.
 constexpr int64_t kActiveRows = 64;
@@ -32,6 +42,17 @@ double active_share(const torch::Tensor& x, const torch::Tensor& mask, const Mlp
 ///                biases are moved
 double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass = Pass::inference,
                         double active = 1);
+
+/// While it lives, expert_mlp_auto on the CPU chooses its way by constants near to what is measured, not by
+/// measurements and by what came before: a training run that was stopped then ends at the bytes of the one
+/// that was not. One at a time, for all threads.
+class RepeatableChoice {
+ public:
+  RepeatableChoice();
+  ~RepeatableChoice();
+  RepeatableChoice(const RepeatableChoice&) = delete;
+  RepeatableChoice& operator=(const RepeatableChoice&) = delete;
+};
 
 /// The routed layer by the faster way: where the chosen share is larger than break_even_share, dense_mlp if
 /// no expert is skipped and masked_dense_mlp otherwise; else expert_mlp, which can be faster than the dense

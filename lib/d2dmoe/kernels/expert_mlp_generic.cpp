@@ -12,7 +12,8 @@ torch::Tensor expert_mlp_generic(const torch::Tensor& x, const torch::Tensor& ma
   const torch::Tensor rows = mask.t().nonzero().select(1, 1);          // [pairs]
   const torch::Tensor counts = mask.sum(0).to(at::kCPU).contiguous();  // [E]
   // Half-precision outputs of many experts are added in float32: each addition would round again.
-  torch::Tensor y = at::zeros({x.size(0), w.d_out()}, x.options().dtype(at::kFloat));
+  const auto sums = at::promote_types(x.scalar_type(), at::kFloat);
+  torch::Tensor y = at::zeros({x.size(0), w.d_out()}, x.options().dtype(sums));
   const auto of_expert = [&](const torch::Tensor& t, int64_t e) {
     return t.defined() ? t.narrow(0, e * size, size) : t;
   };
@@ -25,9 +26,9 @@ torch::Tensor expert_mlp_generic(const torch::Tensor& x, const torch::Tensor& ma
     const torch::Tensor xe = count == x.size(0) ? x : x.index_select(0, index);  // [n, D]
     torch::Tensor h = activate(at::linear(xe, of_expert(w.w1, e), of_expert(w.b1, e)), w.activation);
     if (w.gated()) h = h * at::linear(xe, of_expert(w.wu, e), of_expert(w.bu, e));
-    y = y.index_add(0, index, at::mm(h, of_expert(w.w2t, e)).to(at::kFloat));
+    y = y.index_add(0, index, at::mm(h, of_expert(w.w2t, e)).to(sums));
   }
-  if (w.b2.defined()) y = y + w.b2.to(at::kFloat);
+  if (w.b2.defined()) y = y + w.b2.to(sums);
   return y.to(x.scalar_type());
 }
 

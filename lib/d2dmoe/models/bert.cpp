@@ -12,7 +12,7 @@ std::shared_ptr<Model> build_bert(const ConfigReader& config, const LoadOptions&
   HfLayout hf{.architecture = "BertForSequenceClassification",
               .prefix = "bert.",
               .activation_key = "hidden_act",
-              .initializer_range = config.number_or("initializer_range", 0.02, 0, 10),
+              .initializer_range = config.initializer_range(),
               .names = expand_names(names, spec.layers)};
   return std::make_shared<EncoderClassifier>(spec, std::move(hf), config.json());
 }

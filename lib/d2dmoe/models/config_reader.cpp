@@ -107,4 +107,16 @@ bool ConfigReader::flag_or(const std::string& key, bool fallback) const {
   return value->get<bool>();
 }
 
+std::string ConfigReader::architecture() const {
+  const auto* classes = find("architectures");
+  if (classes == nullptr || !classes->is_array() || classes->empty()) return "";
+  return classes->front().is_string() ? classes->front().get<std::string>() : "";
+}
+
+void ConfigReader::check_divides(const std::string& key, int64_t part, const std::string& whole_key,
+                                 int64_t whole) const {
+  D2D_CHECK(whole % part == 0, "[model config] '{}': key '{}': got {}, must divide '{}', {}", origin_, key,
+            part, whole_key, whole);
+}
+
 }  // namespace d2dmoe::models

@@ -29,6 +29,15 @@ class ConfigReader {
   bool flag_or(const std::string& key, bool fallback) const;
   bool has(const std::string& key) const { return find(key) != nullptr; }
 
+  // What every family's file says in the same words.
+  /// The first class of `architectures`; "" where there is none.
+  std::string architecture() const;
+  /// Standard deviation of fresh weights.
+  double initializer_range() const { return number_or("initializer_range", 0.02, 0, 10); }
+
+  /// @throws Error  `part`, the value of `key`, does not divide `whole`, that of `whole_key`
+  void check_divides(const std::string& key, int64_t part, const std::string& whole_key, int64_t whole) const;
+
   const nlohmann::ordered_json& json() const { return config_; }
   const std::string& origin() const { return origin_; }
 

@@ -46,16 +46,12 @@ DecoderLayer::DecoderLayer(const DecoderSpec& spec, int64_t index)
                                                                     .dropout = spec.attention_dropout,
                                                                     .layer = index}));
   ffn_norm_ = register_module("ffn_norm", make_norm(spec));
-  nn::DenseFeedForward::Options options;
-  options.d_in = options.d_out = spec.dim;
-  options.hidden = spec.hidden;
-  options.gated = spec.gated;
-  options.bias = spec.mlp_bias;
-  options.activation = spec.activation;
-  options.initialise = false;
-  nn::SiteId id{index, "layers." + std::to_string(index) + ".ffn", index, nn::SiteKind::ffn};
-  ffn_ = register_module(
-      "ffn", std::make_shared<nn::Site>(std::move(id), std::make_shared<nn::DenseFeedForward>(options)));
+  ffn_ = register_module("ffn", nn::make_ffn_site(index, {.d_in = spec.dim,
+                                                          .hidden = spec.hidden,
+                                                          .d_out = spec.dim,
+                                                          .gated = spec.gated,
+                                                          .bias = spec.mlp_bias,
+                                                          .activation = spec.activation}));
   if (!spec.output_norms) return;
   attention_output_norm_ = register_module("attention_output_norm", make_norm(spec));
   ffn_output_norm_ = register_module("ffn_output_norm", make_norm(spec));

@@ -21,14 +21,11 @@ void DecoderSpec::override_dropout(double dropout) {
 
 bool wants_classifier(const ConfigReader& config, const LoadOptions& options) {
   if (options.num_labels || !options.label_names.empty() || options.regression) return true;
-  const auto classes = config.json().find("architectures");
-  return classes != config.json().end() && classes->is_array() && !classes->empty() &&
-         classes->front().is_string() &&
-         classes->front().get<std::string>().ends_with("ForSequenceClassification");
+  return config.architecture().ends_with("ForSequenceClassification");
 }
 
 HfLayout decoder_layout(const ConfigReader& config, const DecoderSpec& spec, HfLayout hf) {
-  hf.initializer_range = config.number_or("initializer_range", 0.02, 0, 10);
+  hf.initializer_range = config.initializer_range();
   if (spec.classes) {
     for (const std::string ending : {"ForCausalLM", "LMHeadModel"})
       if (hf.architecture.ends_with(ending))

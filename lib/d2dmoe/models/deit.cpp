@@ -8,14 +8,12 @@ namespace {
 std::shared_ptr<Model> build_deit(const ConfigReader& config, const LoadOptions& options) {
   constexpr const char* kWithTeacher = "DeiTForImageClassificationWithTeacher";
   auto spec = read_vision_spec(config, options, /*special_tokens=*/2);
-  const auto classes = config.json().find("architectures");
-  const bool with_teacher = classes != config.json().end() && classes->is_array() && !classes->empty() &&
-                            classes->front() == kWithTeacher;
+  const bool with_teacher = config.architecture() == kWithTeacher;
   if (with_teacher) spec.heads_in_checkpoint = {"cls_classifier", "distillation_classifier"};
   HfLayout hf{.architecture = with_teacher ? kWithTeacher : "DeiTForImageClassification",
               .prefix = "deit.",
               .activation_key = "hidden_act",
-              .initializer_range = config.number_or("initializer_range", 0.02, 0, 10),
+              .initializer_range = config.initializer_range(),
               .names = vision_names("deit.", spec)};
   return std::make_shared<VisionClassifier>(spec, std::move(hf), config.json());
 }

@@ -11,7 +11,7 @@ EncoderSpec read_spec(const ConfigReader& config, const LoadOptions& options) {
   spec.dim = config.size("dim", kMaxWidth);
   spec.layers = config.size("n_layers", kMaxLayers);
   spec.heads = config.size("n_heads", kMaxWidth);
-  check_heads(config, spec, "n_heads", "dim");
+  config.check_divides("n_heads", spec.heads, "dim", spec.dim);
   spec.hidden = config.size("hidden_dim", 4 * kMaxWidth);
   spec.positions = config.size("max_position_embeddings", kMaxPositions);
   spec.activation = config.activation_or("activation", "gelu");
@@ -21,7 +21,7 @@ EncoderSpec read_spec(const ConfigReader& config, const LoadOptions& options) {
   spec.projection_dropout = spec.head_input_dropout = -1;
   spec.head_activation = kernels::Activation::relu;
   spec.head_dropout = config.number_or("seq_classif_dropout", 0.2, 0, 1);
-  spec.classes = static_cast<int64_t>(read_labels(config.json(), config.origin()).size());
+  spec.classes = count_labels(config);
   spec.override_dropout(options.dropout);
   return spec;
 }
@@ -52,7 +52,7 @@ std::shared_ptr<Model> build_distilbert(const ConfigReader& config, const LoadOp
   HfLayout hf{.architecture = "DistilBertForSequenceClassification",
               .prefix = "distilbert.",
               .activation_key = "activation",
-              .initializer_range = config.number_or("initializer_range", 0.02, 0, 10),
+              .initializer_range = config.initializer_range(),
               .names = expand_names(name_table(), spec.layers)};
   return std::make_shared<EncoderClassifier>(spec, std::move(hf), config.json());
 }

@@ -16,14 +16,10 @@ EncoderLayer::EncoderLayer(const EncoderSpec& spec, int64_t index)
                                                        /*qkv_bias=*/true, index));
   attention_norm_ =
       register_module("attention_norm", std::make_shared<nn::LayerNorm>(spec.dim, spec.layer_norm_eps));
-  nn::DenseFeedForward::Options options;
-  options.d_in = options.d_out = spec.dim;
-  options.hidden = spec.hidden;
-  options.activation = spec.activation;
-  options.initialise = false;
-  nn::SiteId id{index, "layers." + std::to_string(index) + ".ffn", index, nn::SiteKind::ffn};
-  ffn_ = register_module(
-      "ffn", std::make_shared<nn::Site>(std::move(id), std::make_shared<nn::DenseFeedForward>(options)));
+  ffn_ = register_module("ffn", nn::make_ffn_site(index, {.d_in = spec.dim,
+                                                          .hidden = spec.hidden,
+                                                          .d_out = spec.dim,
+                                                          .activation = spec.activation}));
   ffn_norm_ = register_module("ffn_norm", std::make_shared<nn::LayerNorm>(spec.dim, spec.layer_norm_eps));
 }
 

@@ -27,7 +27,7 @@ EncoderSpec read_bert_spec(const ConfigReader& config, const LoadOptions& option
   spec.dim = config.size("hidden_size", kMaxWidth);
   spec.layers = config.size("num_hidden_layers", kMaxLayers);
   spec.heads = config.size("num_attention_heads", kMaxWidth);
-  check_heads(config, spec, "num_attention_heads", "hidden_size");
+  config.check_divides("num_attention_heads", spec.heads, "hidden_size", spec.dim);
   spec.hidden = config.size("intermediate_size", 4 * kMaxWidth);
   spec.positions = config.size("max_position_embeddings", kMaxPositions);
   spec.type_vocab = config.integer_or("type_vocab_size", 2, 1, kMaxPositions);
@@ -37,15 +37,9 @@ EncoderSpec read_bert_spec(const ConfigReader& config, const LoadOptions& option
   spec.attention_dropout = config.number_or("attention_probs_dropout_prob", 0.1, 0, 1);
   spec.head_dropout = config.number_or("classifier_dropout", spec.hidden_dropout, 0, 1);
   spec.head_input_dropout = -1;
-  spec.classes = static_cast<int64_t>(read_labels(config.json(), config.origin()).size());
+  spec.classes = count_labels(config);
   spec.override_dropout(options.dropout);
   return spec;
-}
-
-void check_heads(const ConfigReader& config, const EncoderSpec& spec, const std::string& heads_key,
-                 const std::string& dim_key) {
-  D2D_CHECK(spec.dim % spec.heads == 0, "[model config] '{}': key '{}': got {}, must divide '{}', {}",
-            config.origin(), heads_key, spec.heads, dim_key, spec.dim);
 }
 
 std::vector<HfName> bert_encoder_names(const std::string& prefix) {

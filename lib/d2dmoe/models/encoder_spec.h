@@ -36,11 +36,6 @@ struct EncoderSpec {
 /// decoders)
 EncoderSpec read_bert_spec(const ConfigReader& config, const LoadOptions& options);
 
-/// @throws Error  the heads of `spec` do not divide its width; `heads_key` and `dim_key` are what config.json
-/// calls them
-void check_heads(const ConfigReader& config, const EncoderSpec& spec, const std::string& heads_key,
-                 const std::string& dim_key);
-
 /// Name table of the encoder that BERT and RoBERTa share, below `prefix` ("bert."); see expand_names.
 std::vector<HfName> bert_encoder_names(const std::string& prefix);
 

@@ -44,12 +44,9 @@ bool is_class_of(const std::string& beginning, const std::string& architecture) 
 // By model_type; where a config has none, by the name of its class.
 const Family& find_family(const ConfigReader& config) {
   const auto type = config.text_or("model_type", "");
-  std::string supported, architecture;
+  const auto architecture = config.architecture();
+  std::string supported;
   for (const Family* family : families()) supported += (supported.empty() ? "" : ", ") + family->model_type;
-  const auto classes = config.json().find("architectures");
-  if (classes != config.json().end() && classes->is_array() && !classes->empty() &&
-      classes->front().is_string())
-    architecture = classes->front().get<std::string>();
   for (const Family* family : families()) {
     if (type == family->model_type) return *family;
     for (const auto& beginning : family->architectures)

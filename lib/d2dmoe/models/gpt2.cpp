@@ -16,8 +16,7 @@ DecoderSpec read_gpt2_spec(const ConfigReader& config, const LoadOptions& option
   spec.dim = config.size("n_embd", kMaxWidth);
   spec.layers = config.size("n_layer", kMaxLayers);
   spec.heads = spec.kv_heads = config.size("n_head", kMaxWidth);
-  D2D_CHECK(spec.dim % spec.heads == 0, "[model config] '{}': key 'n_head': got {}, must divide 'n_embd', {}",
-            config.origin(), spec.heads, spec.dim);
+  config.check_divides("n_head", spec.heads, "n_embd", spec.dim);
   spec.head_dim = spec.dim / spec.heads;
   spec.hidden = config.integer_or("n_inner", 4 * spec.dim, 1, 4 * kMaxWidth);
   spec.positions = config.size("n_positions", kMaxPositions);
@@ -39,8 +38,7 @@ DecoderSpec read_gpt2_spec(const ConfigReader& config, const LoadOptions& option
   spec.override_dropout(options.dropout);
   spec.tied = config.flag_or("tie_word_embeddings", true);
   spec.pad_token = config.integer_or("pad_token_id", -1, -1, kMaxVocab);
-  if (wants_classifier(config, options))
-    spec.classes = static_cast<int64_t>(read_labels(config.json(), config.origin()).size());
+  if (wants_classifier(config, options)) spec.classes = count_labels(config);
   return spec;
 }
 

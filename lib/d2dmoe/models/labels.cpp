@@ -1,7 +1,6 @@
 #include "d2dmoe/models/labels.h"
 
 #include "d2dmoe/core/error.h"
-#include "d2dmoe/models/config_reader.h"
 
 namespace d2dmoe::models {
 namespace {
@@ -32,6 +31,10 @@ std::vector<std::string> read_labels(const nlohmann::ordered_json& config, const
     names.push_back(entry->is_string() ? entry->get<std::string>() : entry->dump());
   }
   return names;
+}
+
+int64_t count_labels(const ConfigReader& config) {
+  return static_cast<int64_t>(read_labels(config.json(), config.origin()).size());
 }
 
 void set_labels(nlohmann::ordered_json& config, const LoadOptions& options, const std::string& origin) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "d2dmoe/models/config_reader.h"
 #include "d2dmoe/models/model.h"
 
 namespace d2dmoe::models {
@@ -12,6 +13,8 @@ namespace d2dmoe::models {
 /// Hugging Face's default of two.
 /// @throws Error  id2label is not an object whose keys are 0 … n-1; num_labels is no number from 1
 std::vector<std::string> read_labels(const nlohmann::ordered_json& config, const std::string& origin);
+/// How many read_labels finds.
+int64_t count_labels(const ConfigReader& config);
 
 /// What a classifier answers with: Model::label_names, but nothing for language models, whose config.json may
 /// hold Hugging Face's default labels.

@@ -14,17 +14,13 @@ int64_t read_kv_heads(const ConfigReader& config, int64_t heads, int64_t fallbac
   const bool is_null = config.json().contains("num_key_value_heads") && !config.has("num_key_value_heads");
   const int64_t kv_heads =
       config.integer_or("num_key_value_heads", is_null || fallback == 0 ? heads : fallback, 1, heads);
-  D2D_CHECK(heads % kv_heads == 0,
-            "[model config] '{}': key 'num_key_value_heads': got {}, must divide 'num_attention_heads', {}",
-            config.origin(), kv_heads, heads);
+  config.check_divides("num_key_value_heads", kv_heads, "num_attention_heads", heads);
   return kv_heads;
 }
 
 int64_t read_head_dim(const ConfigReader& config, const DecoderSpec& spec, int64_t fallback) {
   if (fallback == 0 && !config.has("head_dim")) {
-    D2D_CHECK(spec.dim % spec.heads == 0,
-              "[model config] '{}': key 'num_attention_heads': got {}, must divide 'hidden_size', {}",
-              config.origin(), spec.heads, spec.dim);
+    config.check_divides("num_attention_heads", spec.heads, "hidden_size", spec.dim);
     fallback = spec.dim / spec.heads;
   }
   const int64_t head_dim = config.integer_or("head_dim", fallback, 1, kMaxWidth);
@@ -110,8 +106,7 @@ DecoderSpec read_llama_spec(const ConfigReader& config, const LoadOptions& optio
   spec.override_dropout(options.dropout);
   spec.tied = config.flag_or("tie_word_embeddings", defaults.tied);
   spec.pad_token = config.integer_or("pad_token_id", -1, -1, kMaxVocab);
-  if (wants_classifier(config, options))
-    spec.classes = static_cast<int64_t>(read_labels(config.json(), config.origin()).size());
+  if (wants_classifier(config, options)) spec.classes = count_labels(config);
   return spec;
 }
 

@@ -29,9 +29,7 @@ VisionSpec read_vision_spec(const ConfigReader& config, const LoadOptions& optio
   spec.dim = config.size("hidden_size", kMaxWidth);
   spec.layers = config.size("num_hidden_layers", kMaxLayers);
   spec.heads = config.size("num_attention_heads", kMaxWidth);
-  D2D_CHECK(spec.dim % spec.heads == 0,
-            "[model config] '{}': key 'num_attention_heads': got {}, must divide 'hidden_size', {}",
-            config.origin(), spec.heads, spec.dim);
+  config.check_divides("num_attention_heads", spec.heads, "hidden_size", spec.dim);
   spec.hidden = config.size("intermediate_size", 4 * kMaxWidth);
   spec.activation = config.activation_or("hidden_act", "gelu");
   spec.layer_norm_eps = config.number_or("layer_norm_eps", 1e-12, 0, 1);
@@ -40,7 +38,7 @@ VisionSpec read_vision_spec(const ConfigReader& config, const LoadOptions& optio
   spec.attention_dropout = config.number_or("attention_probs_dropout_prob", 0, 0, 1);
   D2D_CHECK(options.dropout < 1, "[model] dropout: got {}, must be in [0, 1)", options.dropout);
   if (options.dropout >= 0) spec.hidden_dropout = spec.attention_dropout = options.dropout;
-  spec.classes = static_cast<int64_t>(read_labels(config.json(), config.origin()).size());
+  spec.classes = count_labels(config);
   return spec;
 }
 
@@ -78,14 +76,10 @@ VisionLayer::VisionLayer(const VisionSpec& spec, int64_t index) : dropout_(spec.
       register_module("attention", std::make_shared<nn::SelfAttention>(
                                        spec.dim, spec.heads, spec.attention_dropout, spec.qkv_bias, index));
   ffn_norm_ = register_module("ffn_norm", std::make_shared<nn::LayerNorm>(spec.dim, spec.layer_norm_eps));
-  nn::DenseFeedForward::Options options;
-  options.d_in = options.d_out = spec.dim;
-  options.hidden = spec.hidden;
-  options.activation = spec.activation;
-  options.initialise = false;
-  nn::SiteId id{index, "layers." + std::to_string(index) + ".ffn", index, nn::SiteKind::ffn};
-  ffn_ = register_module(
-      "ffn", std::make_shared<nn::Site>(std::move(id), std::make_shared<nn::DenseFeedForward>(options)));
+  ffn_ = register_module("ffn", nn::make_ffn_site(index, {.d_in = spec.dim,
+                                                          .hidden = spec.hidden,
+                                                          .d_out = spec.dim,
+                                                          .activation = spec.activation}));
 }
 
 torch::Tensor VisionLayer::forward(const torch::Tensor& x, nn::ForwardContext& ctx) {

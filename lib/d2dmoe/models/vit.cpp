@@ -9,7 +9,7 @@ std::shared_ptr<Model> build_vit(const ConfigReader& config, const LoadOptions& 
   HfLayout hf{.architecture = "ViTForImageClassification",
               .prefix = "vit.",
               .activation_key = "hidden_act",
-              .initializer_range = config.number_or("initializer_range", 0.02, 0, 10),
+              .initializer_range = config.initializer_range(),
               .names = vision_names("vit.", spec)};
   return std::make_shared<VisionClassifier>(spec, std::move(hf), config.json());
 }

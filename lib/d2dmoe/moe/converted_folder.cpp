@@ -7,6 +7,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/atomic_file.h"
+#include "d2dmoe/io/remedy.h"
 #include "d2dmoe/io/safetensors.h"
 #include "d2dmoe/moe/conversion_record.h"
 #include "d2dmoe/moe/expert_feed_forward.h"
@@ -148,7 +149,8 @@ std::shared_ptr<models::Model> load_any(const io::HfFolder& folder, const models
             folder.dir(), hash, record.weights_sha256);
   const fs::path routers_file = folder.dir() / kRoutersFile;
   D2D_CHECK(fs::exists(routers_file),
-            "[converted folder] '{}': is missing, the folder has a d2dmoe.json and needs it", routers_file);
+            "[converted folder] '{}': is missing, the folder has a d2dmoe.json and needs it. Hint: {}",
+            routers_file, io::remedy_of(routers_file));
   const auto routers = io::SafetensorsFile::open(routers_file);
   for (const auto& site : record.sites)
     place_experts(find_site(*model, site.name, file), site, *routers, file);

@@ -68,7 +68,9 @@ std::string model_card(models::Model& model, const ConversionRecord& record) {
   const std::string hash = record.parent.value("weights_sha256", "");
   std::string card = "---\ntags: [d2dmoe, mixture-of-experts, dynamic-k]\n---\n";
   card += format("# {} as a dynamic-k mixture of experts\n\n", architecture);
-  card += "Converted from the dense model ";
+  const bool tuned = !record.parent.value("stage", "").empty();
+  card += tuned ? "Fine-tuned, with the experts that its routers choose, from the mixture of experts "
+                : "Converted from the dense model ";
   card += base.empty() ? "" : format("`{}` ", base);
   card += hash.empty() ? "" : format("(weights SHA-256 `{}`) ", hash);
   card += format(

@@ -52,4 +52,10 @@ void Site::replace(std::shared_ptr<FeedForward> layer) {
   layer_ = replace_module("layer", std::move(layer));
 }
 
+std::shared_ptr<Site> make_ffn_site(int64_t layer, DenseFeedForward::Options options) {
+  options.initialise = false;
+  return std::make_shared<Site>(SiteId{layer, format("layers.{}.ffn", layer), layer, SiteKind::ffn},
+                                std::make_shared<DenseFeedForward>(options));
+}
+
 }  // namespace d2dmoe::nn

@@ -58,4 +58,9 @@ class Site : public torch::nn::Module {
   std::shared_ptr<FeedForward> layer_;
 };
 
+/// A block's feed-forward site, "layers.N.ffn", with a dense layer that has no values until loaded.
+/// @param layer    N, and its index among the sites while no projection is one
+/// @param options  but for `initialise`
+std::shared_ptr<Site> make_ffn_site(int64_t layer, DenseFeedForward::Options options);
+
 }  // namespace d2dmoe::nn

@@ -3,7 +3,8 @@
 #include <cstdint>
 
 /// Vectors for loops that the compiler's baseline would leave slow: a function marked D2D_CLONES is compiled
-/// for several instruction sets, and the machine's best is chosen when the program starts.
+/// for several instruction sets, and the machine's best is chosen when the program starts, before anything
+/// could read $D2DMOE_ISA: these passes over memory (dropout, penalties) do not follow it.
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #define D2D_HAS_CLONES
 #define D2D_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))

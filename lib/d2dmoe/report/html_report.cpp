@@ -11,6 +11,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/core/version.h"
+#include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/report/html_text.h"
 #include "d2dmoe/report/sections.h"
 
@@ -41,6 +42,7 @@ std::string origin_text(const Runs& runs) {
 
 void check_page(const std::filesystem::path& page) {
   namespace fs = std::filesystem;
+  io::check_can_make(io::folder_of(page));
   if (!fs::exists(page)) return;
   std::string start(9, '\0');
   std::ifstream(page, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
@@ -56,10 +58,8 @@ std::string html_report(const std::vector<std::filesystem::path>& paths, const s
   const bool anything =
       std::any_of(runs.begin(), runs.end(), [](const RunData& run) { return !run.stages.empty(); });
   D2D_CHECK_USAGE(
-      anything,
-      "[report] '{}': holds no train, train_sparse, convert or sweep_tau folder and is none itself. Hint: "
-      "name the output_dir of a config",
-      paths.front());
+      anything, "[report] '{}': holds no {} folder and is none itself. Hint: name the output_dir of a config",
+      paths.front(), join(kStages, ", "));
   for (const RunData& run : runs) {
     for (const std::string& warning : run.warnings) log::warn("left out of the report: {}", warning);
   }

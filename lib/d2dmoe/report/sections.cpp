@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/report/curve.h"
@@ -24,6 +25,17 @@ std::vector<Curve> curves_of(const Runs& runs) {
       curves.push_back({run.name, sweep->dense, sweep->points, sweep->marked});
   }
   return curves;
+}
+
+bool is_calibrated(const Json& point) {
+  return text_of(point, "label") == "calibrated";
+}
+
+/// The points of the curve, and the calibrated one where there is one.
+Json with_calibrated(const Curve& curve) {
+  Json points = curve.points;
+  std::copy_if(curve.marked.begin(), curve.marked.end(), std::back_inserter(points), is_calibrated);
+  return points;
 }
 
 /// The events of one kind, thinned to what a picture can show.
@@ -175,21 +187,23 @@ std::string quality_table(const Json& conversion) {
 std::string summary_section(const Runs& runs) {
   Table table({{"run", false},
                {"dense"},
-               {"cheapest point of the curve within 1 point"},
+               {"cheapest within 1 point, of the curve and calibrated"},
                {"experts"},
                {"FLOPs"},
                {"time", false}});
   for (const Curve& curve : curves_of(runs)) {
-    const int64_t index = headline_point(curve.dense, curve.points);
-    const Json point = index < 0 ? Json() : curve.points[static_cast<size_t>(index)];
+    const Json settings = with_calibrated(curve);
+    const int64_t index = headline_point(curve.dense, settings);
+    const Json point = index < 0 ? Json() : settings[static_cast<size_t>(index)];
     std::string times;
     for (const Json& entry : member(point, "time")) {
       times += format("{}batch {}: {}", times.empty() ? "" : ", ", number_of(entry, "batch"),
                       percent(number_of(entry, "ratio"), 0));
     }
     const std::string metric = metric_of(curve.points);
+    const char* mark = is_calibrated(point) ? " (calibrated)" : "";
     table.add_row({curve.name, score_text(number_of(curve.dense, "score"), metric),
-                   score_text(number_of(point, "score"), metric),
+                   score_text(number_of(point, "score"), metric) + mark,
                    percent(number_of(point, "executed_share"), 1),
                    percent(number_of(point, "flops_share"), 1), times.empty() ? "–" : times});
   }
@@ -250,7 +264,7 @@ std::string sparsity_section(const Runs& runs) {
 
 std::string training_section(const Runs& runs) {
   std::string out;
-  for (const char* name : {"train", "train_sparse"}) {
+  for (const char* name : {"train", "train_sparse", "train_routed"}) {
     LineChart loss, penalty, metric;
     loss.title = format("Task loss, {}", name);
     loss.y_title = "loss";

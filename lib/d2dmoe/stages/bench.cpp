@@ -1,9 +1,6 @@
 #include "d2dmoe/stages/bench.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 
 #include "d2dmoe/bench/synthetic_layer.h"
@@ -104,18 +101,10 @@ void check_request(const BenchRequest& request) {
 }
 
 void check_results_folder(const std::filesystem::path& dir) {
-  namespace fs = std::filesystem;
-  std::error_code ignored;  // what cannot be looked at is not there, or lies in a folder that is refused
-  fs::path there = fs::absolute(dir);
-  while (!fs::exists(there, ignored) && there != there.root_path()) there = there.parent_path();
-  D2D_CHECK_USAGE(fs::is_directory(there, ignored),
-                  "[bench] '--output {}': '{}' is a file, must be a folder for bench.json and its pictures",
-                  dir, there);
-  D2D_CHECK_USAGE(::access(there.c_str(), W_OK | X_OK) == 0, "[bench] '--output {}': cannot write there: {}",
-                  dir, io::system_reason(errno));
+  io::check_can_make(dir);
   for (const char* name : kResultFiles) {
     D2D_CHECK_USAGE(
-        !fs::is_directory(dir / name, ignored),
+        !std::filesystem::is_directory(dir / name),
         "[bench] '--output {}': '{}' is a folder there, and would have to be a file. Hint: choose "
         "another folder",
         dir, name);
@@ -162,7 +151,8 @@ Json plan_bench(const config::LoadedExperiment& experiment, const BenchRequest& 
   // A point's validation and warm-up take about as long as a quarter of its runs.
   constexpr double kPointOverhead = 1.25, kPeakSeconds = 3;
   Json plan = {{"command", "bench"}, {"reads", Json::array()}, {"writes", Json::array()}};
-  double memory = 0, points = static_cast<double>(synthetic_points(request));
+  double memory = 0;
+  int64_t points = synthetic_points(request);
   for (const auto& shape : request.shapes) {
     const double copies = static_cast<double>(copies_of(shape, request, element_bytes, device));
     // The reference holds the weights once more, as float64.
@@ -173,10 +163,10 @@ Json plan_bench(const config::LoadedExperiment& experiment, const BenchRequest& 
     plan["model"] = request.model;
     plan["reads"].push_back((std::filesystem::path(request.model) / "config.json").string());
     io::HfFolder folder(request.model);
-    plan["parameters"] = stored_parameters(folder);
+    plan["parameters"] = whole(stored_parameters(folder));
     memory = std::max(memory, 2 * element_bytes * plan["parameters"].get<double>());
     const auto settings = std::max(request.values.size(), std::max<size_t>(1, request.model_shares.size()));
-    points += static_cast<double>(settings * (request.batches.size() + request.rows.size()));
+    points += static_cast<int64_t>(settings * (request.batches.size() + request.rows.size()));
   }
   if (!output_dir.empty()) {
     check_results_folder(output_dir);
@@ -184,8 +174,8 @@ Json plan_bench(const config::LoadedExperiment& experiment, const BenchRequest& 
       plan["writes"].push_back((std::filesystem::path(output_dir) / name).string());
   }
   plan["points"] = points;
-  plan["memory_bytes"] = memory;
-  plan["seconds"] = kPeakSeconds + kPointOverhead * points * request.budget.seconds;
+  plan["memory_bytes"] = whole(memory);
+  plan["seconds"] = kPeakSeconds + kPointOverhead * static_cast<double>(points) * request.budget.seconds;
   return plan;
 }
 

@@ -63,11 +63,12 @@ void check_request(const BenchRequest& request);
 
 /// Whether bench.json and what stands beside it could be written into `dir`, which need not be there yet.
 /// Nothing is written.
-/// @throws UsageError  a file, a folder that cannot be written to, or one that holds a folder of their names
+/// @throws Error       it cannot be made or written to
+/// @throws UsageError  it holds a folder of their names
 void check_results_folder(const std::filesystem::path& dir);
 
 /// What --dry-run prints: the layers, the number of points, memory and about how long they take.
-/// @throws UsageError  as check_request and check_results_folder
+/// @throws UsageError, Error  as check_request and check_results_folder
 nlohmann::ordered_json plan_bench(const config::LoadedExperiment& experiment, const BenchRequest& request,
                                   const std::string& output_dir);
 

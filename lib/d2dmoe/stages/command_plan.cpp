@@ -19,10 +19,10 @@ using Json = nlohmann::ordered_json;
 
 /// Adds what the process takes. @param bytes  of weights and batches
 void add_memory(Json& plan, double bytes) {
-  const double program = resident_bytes();
-  plan["memory_bytes"] = bytes;
+  const int64_t program = whole(resident_bytes()), memory = whole(bytes);
+  plan["memory_bytes"] = memory;
   plan["program_bytes"] = program;
-  plan["peak_bytes"] = program + bytes;
+  plan["peak_bytes"] = program + memory;
 }
 
 Json plan_of(const std::string& command, const fs::path& model, const io::HfFolder& folder,
@@ -34,7 +34,7 @@ Json plan_of(const std::string& command, const fs::path& model, const io::HfFold
   }
   Json plan = {{"command", command},
                {"model", model.string()},
-               {"parameters", parameters},
+               {"parameters", whole(parameters)},
                {"reads", reads},
                {"writes", Json::array()}};
   add_memory(plan, 4 * parameters);
@@ -46,7 +46,7 @@ Json plan_of(const std::string& command, const fs::path& model, const io::HfFold
 /// @param batch_tokens   token rows of the largest batch
 void add_cost(Json& plan, const ModelSize& size, double flops, double tokens, double batch_tokens) {
   add_memory(plan, size.weight_bytes() + batch_tokens * size.forward_bytes_per_token());
-  plan["tokens"] = tokens;
+  plan["tokens"] = whole(tokens);
   plan["seconds"] = flops / (measured_flops() * kModelEfficiency);
 }
 
@@ -101,7 +101,7 @@ Json plan_eval(const config::LoadedExperiment& experiment, const EvalRequest& re
   plan["split"] = request.split;
   plan["unit"] = dataset.unit();
   plan["data_estimated"] = inputs.data.estimated;
-  plan["sentences"] = examples;
+  plan["sentences"] = dataset.size();
   add_cost(plan, size, size.flops(dataset), tokens, examples > 0 ? tokens / examples * batch : 0);
   return plan;
 }
@@ -128,7 +128,7 @@ Json plan_predict(const PredictRequest& request, const PredictInput& input) {
   }
   const auto examples = static_cast<double>(lengths.size());
   plan["unit"] = model->image_geometry() ? "images" : "texts";
-  plan["sentences"] = examples;
+  plan["sentences"] = lengths.size();
   const auto batch = std::min(examples, static_cast<double>(request.batch_size));
   add_cost(plan, size, flops, tokens, examples > 0 ? tokens / examples * batch : 0);
   return plan;
@@ -145,8 +145,8 @@ Json plan_generate(const GenerateRequest& request) {
   Json plan = plan_of("generate", request.model, folder, size.parameters());
   plan["writes"].push_back("stdout");
   const auto prompts = static_cast<double>(std::max<size_t>(1, request.prompts.size()));
-  add_cost(plan, size, prompts * size.flops(request.max_new_tokens),
-           prompts * static_cast<double>(request.max_new_tokens), prompts);
+  const int64_t new_tokens = request.max_new_tokens.value_or(eval::GenerateOptions().max_new_tokens);
+  add_cost(plan, size, prompts * size.flops(new_tokens), prompts * static_cast<double>(new_tokens), prompts);
   return plan;
 }
 
@@ -161,7 +161,7 @@ Json plan_export(const fs::path& from, const fs::path& to) {
   const double parameters = stored_parameters(folder);
   Json plan = plan_of("export", from, folder, parameters);
   plan["writes"].push_back(to.string());
-  plan["disk_bytes"] = 4 * parameters;
+  plan["disk_bytes"] = whole(4 * parameters);
   return plan;
 }
 

@@ -12,6 +12,7 @@
 #include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/io/json_file.h"
+#include "d2dmoe/io/safetensors.h"
 #include "d2dmoe/models/labels.h"
 
 namespace d2dmoe::stages {
@@ -35,8 +36,10 @@ Start start_of(const config::Experiment& options, const std::string& stage) {
   if (stage == "train") return {"auto", {}};
   if (stage == "train_sparse") return {options.train_sparse.start, {"train"}};
   if (stage == "convert") return {options.convert.start, {"train_sparse", "train"}};
-  if (stage == "sweep_tau") return {options.sweep_tau.start, {"convert"}};
-  throw Error(format("[stages] '{}': not a stage; must be train, train_sparse, convert or sweep_tau", stage));
+  if (stage == "train_routed") return {options.train_routed.start, {"convert"}};
+  if (stage == "sweep_tau") return {options.sweep_tau.start, {"train_routed", "convert"}};
+  throw Error(format("[stages] '{}': not a stage; must be {}", stage,
+                     join({config::kStages.begin(), config::kStages.end()}, ", ")));
 }
 
 /// A stage folder whose result is there, but not the model that belongs to it.
@@ -83,9 +86,16 @@ fs::path stage_dir(const config::LoadedExperiment& experiment, const std::string
   return fs::path(experiment.options.run.output_dir) / stage;
 }
 
+void check_model(const fs::path& dir, io::Weights weights) {
+  auto files = io::HfFolder(dir, weights).weight_files();
+  if (fs::exists(dir / "routers.safetensors")) files.push_back(dir / "routers.safetensors");
+  for (const fs::path& file : files) io::SafetensorsFile::open(file);
+}
+
 bool finished_with_model(const io::RunFolder& run) {
   if (!run.done()) return false;
   check_model_is_there(run.dir());
+  check_model(run.model_dir(), io::Weights::required);
   return true;
 }
 
@@ -116,6 +126,15 @@ fs::path start_folder(const config::LoadedExperiment& experiment, const std::str
   D2D_CHECK_USAGE(fs::is_directory(folder),
                   "[stages] '{}': got a file, must be a model folder (config's '{}')", folder, key);
   return folder;
+}
+
+std::string start_option(const config::Experiment& options, const std::string& stage) {
+  return start_of(options, stage).option;
+}
+
+fs::path stage_start(const config::LoadedExperiment& experiment, const std::string& stage) {
+  const Start start = start_of(experiment.options, stage);
+  return start_folder(experiment, start.option, start.before);
 }
 
 fs::path tokenizer_file(const fs::path& model_folder) {
@@ -166,16 +185,16 @@ models::LoadOptions head_options(const data::Splits& data) {
   return options;
 }
 
-void check_classes(const Inputs& inputs, models::Model& model) {
-  if (inputs.data.task != data::Task::classification) return;
+void check_classes(const fs::path& model_folder, models::Model& model, const data::Splits& data) {
+  if (data.task != data::Task::classification) return;
   const auto names = models::class_names(model);
-  const auto& wanted = inputs.data.label_names;
+  const auto& wanted = data.label_names;
   if (names.empty()) return;  // no classifier: evaluation says what such a model needs
   if (names == wanted || (names.size() == wanted.size() && data::are_generic(names))) return;
   const auto unknown = std::find_if(wanted.begin(), wanted.end(), [&](const std::string& name) {
     return std::find(names.begin(), names.end(), name) == names.end();
   });
-  const fs::path file = inputs.folder.dir() / "config.json";
+  const fs::path file = model_folder / "config.json";
   D2D_CHECK_USAGE(
       unknown == wanted.end(),
       "[stages] '{}': has no class '{}', which is one of the data's {}; its own {} are {}. Hint: these data "
@@ -196,9 +215,8 @@ void check_classes(const Inputs& inputs, models::Model& model) {
 
 Json stage_config(const config::LoadedExperiment& experiment, const std::string& stage) {
   const Json all = config::to_json(experiment.options);
-  const Start start = start_of(experiment.options, stage);
   Json kept = {{"stage", stage}, {"seed", all.at("seed")}};
-  const fs::path folder = start_folder(experiment, start.option, start.before);
+  const fs::path folder = stage_start(experiment, stage);
   kept["start_folder"] = recorded_path(folder, experiment.options.run.output_dir);
   // A forerunner that was made again makes this stage's result stale.
   kept["start_weights_sha256"] = io::HfFolder(folder, weights_needed(stage)).weights_hash();
@@ -228,9 +246,10 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
 
 std::string metric_of(const config::LoadedExperiment& experiment, data::Task task) {
   const auto& options = experiment.options;
-  return eval::resolve_metric(
-      experiment.stages.count("train_sparse") ? options.train_sparse.train.metric : options.train.metric,
-      task);
+  const auto& watched = experiment.stages.count("train_sparse")   ? options.train_sparse.train
+                        : experiment.stages.count("train_routed") ? options.train_routed.train
+                                                                  : options.train;
+  return eval::resolve_metric(watched.metric, task);
 }
 
 RunLog::RunLog(const io::RunFolder& run) {

@@ -18,15 +18,23 @@ namespace d2dmoe::stages {
 /// <output_dir>/<stage>.
 std::filesystem::path stage_dir(const config::LoadedExperiment& experiment, const std::string& stage);
 
+/// The `start` option of a stage: "auto" or a folder.
+std::string start_option(const config::Experiment& options, const std::string& stage);
 /// The model folder that a stage starts from.
-/// @param start   the stage's `start` option: "auto" or a folder
+/// @throws UsageError  as start_folder
+std::filesystem::path stage_start(const config::LoadedExperiment& experiment, const std::string& stage);
+/// The model folder that an option names.
+/// @param start   "auto" or a folder
 /// @param before  stages whose result "auto" takes, the first that the experiment holds; else model.path
 /// @throws UsageError  that stage has not finished (says which command to run), or the folder is missing
 std::filesystem::path start_folder(const config::LoadedExperiment& experiment, const std::string& start,
                                    const std::vector<std::string>& before);
 
+/// @throws Error  the model is damaged, as far as the headers and sizes of its files tell
+void check_model(const std::filesystem::path& dir, io::Weights weights);
+
 /// Whether a stage that leaves a model has ended.
-/// @throws Error  it has, but its model is gone
+/// @throws Error  it has, but its model is gone or damaged
 bool finished_with_model(const io::RunFolder& run);
 
 /// The file that a model folder's tokenizer is read from, for messages.
@@ -52,7 +60,7 @@ models::LoadOptions head_options(const data::Splits& data);
 /// @throws UsageError  the data's classes are not the model's, or stand in another order (a model whose
 /// classes nobody
 ///                     named takes any as many)
-void check_classes(const Inputs& inputs, models::Model& model);
+void check_classes(const std::filesystem::path& model_folder, models::Model& model, const data::Splits& data);
 
 /// The metric that training watched.
 std::string metric_of(const config::LoadedExperiment& experiment, data::Task task);

@@ -191,7 +191,7 @@ void save(Conversion& c, const io::HfFolder& start) {
 
 Json convert(const config::LoadedExperiment& experiment) {
   const auto& options = experiment.options.convert;
-  const fs::path start = start_folder(experiment, options.start, {"train_sparse", "train"});
+  const fs::path start = stage_start(experiment, "convert");
   io::RunFolder run(stage_dir(experiment, "convert"), stage_config(experiment, "convert"));
   if (finished_with_model(run)) {
     log::info("convert: already done, see '{}'", run.dir());
@@ -215,7 +215,7 @@ Json convert(const config::LoadedExperiment& experiment) {
                .model = models::load_model(inputs.folder),
                .sites = {},
                .splits = {}};
-  check_classes(inputs, *c.model);
+  check_classes(start, *c.model, inputs.data);
   c.sites = moe::chosen_sites(*c.model, options);
   check_split_options(c.sites, options);
   log::info("convert: from '{}', {} of {} sites", start, c.sites.size(), c.model->sites().size());

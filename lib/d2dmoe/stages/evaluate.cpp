@@ -28,7 +28,7 @@ Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& req
   models::LoadOptions load;
   load.regression = inputs.data.task == data::Task::regression;
   auto model = moe::load_any(inputs.folder, load);
-  check_classes(inputs, *model);
+  check_classes(folder, *model, inputs.data);
   model->to(device);
 
   const auto selection = requested_selection(request.rule, request.value, request.floor, *model);

@@ -1,11 +1,13 @@
 #include "d2dmoe/stages/generate.h"
 
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <ostream>
 #include <utility>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
 #include "d2dmoe/io/json_file.h"
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/stages/selection_request.h"
@@ -37,13 +39,6 @@ std::vector<int64_t> prompt_ids(const std::string& prompt, const tokenizer::Toke
   return ids;
 }
 
-/// What messages call a prompt.
-std::string place_of(const GenerateRequest& request, size_t index) {
-  return request.origin.empty() ? format("prompt {}", index + 1)
-                                : format("'{}' line {}", request.origin, index + 1);
-}
-
-/// @throws UsageError  a prompt has no token
 std::vector<std::vector<int64_t>> encode_prompts(const GenerateRequest& request,
                                                  const tokenizer::Tokenizer& tokenizer) {
   std::vector<std::vector<int64_t>> prompts;
@@ -51,14 +46,27 @@ std::vector<std::vector<int64_t>> encode_prompts(const GenerateRequest& request,
     try {
       prompts.push_back(prompt_ids(request.prompts[i], tokenizer));
     } catch (const Error& error) {
-      throw Error(format("[generate] {}: {}", place_of(request, i), error.what()));
+      throw Error(format("[generate] {}: {}", eval::prompt_place(request.origin, i), error.what()));
     }
-    D2D_CHECK_USAGE(!prompts.back().empty(),
-                    "[generate] {}: is empty, and this tokenizer puts no token before a text. Hint: give at "
-                    "least one word",
-                    place_of(request, i));
   }
   return prompts;
+}
+
+/// Without a wish of the user the usual number of new tokens, or fewer where the longest prompt leaves less
+/// room.
+/// @param window  tokens that the model takes
+int64_t new_tokens(const GenerateRequest& request, const std::vector<std::vector<int64_t>>& prompts,
+                   int64_t window) {
+  if (request.max_new_tokens) return *request.max_new_tokens;
+  const int64_t usual = eval::GenerateOptions().max_new_tokens;
+  size_t longest = 0;
+  for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
+  const int64_t room = window - static_cast<int64_t>(longest);
+  if (room >= usual) return usual;
+  if (room < 1) return 1;  // that prompt is refused
+  log::info("at most {} new tokens instead of {}: the longest prompt has {} tokens, the model's window {}",
+            room, usual, longest, window);
+  return room;
 }
 
 }  // namespace
@@ -89,12 +97,13 @@ Json generate(const GenerateRequest& request, std::ostream& out) {
   const bool streams = request.prompts.size() == 1 && !request.json;
   const auto prompts = encode_prompts(request, *tokenizer);
   eval::GenerateOptions options;
-  options.max_new_tokens = request.max_new_tokens;
+  options.max_new_tokens = new_tokens(request, prompts, model->max_length());
   options.sampling = request.sampling;
   options.stop = request.stop;
   if (!request.ignore_end) options.end_tokens = end_tokens(request.model, *tokenizer);
   options.device = request.device;
   options.selection = selection ? &*selection : nullptr;
+  options.origin = request.origin;
   std::string head =
       streams ? request.prompts.front() : std::string();  // written with the first text behind it
   if (streams) {

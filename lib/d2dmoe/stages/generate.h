@@ -20,7 +20,7 @@ struct GenerateRequest {
   bool json = false;   ///< one JSON object per prompt instead of text
   std::string rule;    ///< empty = what the folder holds
   std::optional<double> value, floor;
-  int64_t max_new_tokens = 128;
+  std::optional<int64_t> max_new_tokens;  ///< none = eval::GenerateOptions' own, or what fits
   eval::SamplingOptions sampling;
   std::vector<std::string> stop;
   bool ignore_end = false;  ///< goes on behind the model's end token

@@ -13,6 +13,28 @@
 namespace d2dmoe::stages {
 namespace {
 
+/// Activations that one layer holds of a token: so many rows of the model's width and so many of each site's
+/// hidden width.
+struct LayerRows {
+  double width, hidden;
+};
+
+// Forward alone, at most at a time: a block's input, q, k, v, what they mix to and its projection; a site's
+// sums and activations.
+constexpr LayerRows kForwardRows{6, 2};
+// Observers and routers are handed sums and activations, and make something of that size of each.
+constexpr LayerRows kObservedRows{6, 4};
+// For the backward pass. By count autograd keeps 8 rows of the width (what the projections to q, k and v,
+// that to the output, both norms and the site read: 5; q, k and v: 3) and 2 of the hidden width (ReLU 1,
+// whose result tells its slope; gated sites 4). The rest, gradients and what the allocator holds back, is not
+// counted but fitted to measured peaks; model_size.h says how well.
+constexpr LayerRows kTrainingRows{14, 3}, kReluTrainingRows{9, 1.5}, kReluDecoderTrainingRows{14, 1.5},
+    kGatedTrainingRows{14, 6};
+
+double elements(const LayerRows& rows, double width, double hidden) {
+  return rows.width * width + rows.hidden * hidden;
+}
+
 /// The first of the keys that config.json has as a number, else 0.
 double number_of(const nlohmann::ordered_json& config, std::initializer_list<const char*> keys) {
   for (const char* key : keys) {
@@ -39,16 +61,19 @@ ModelSize::ModelSize(models::Model& model) : parts_(model.cost_parts()) {
     hidden_ += hidden;
     relu_ = relu_ && w.activation == kernels::Activation::relu;
     gated_ = gated_ || w.gated();
-    live_elements_ = std::max(live_elements_, 6 * d_in + 2 * hidden);
-    observed_elements_ = std::max(observed_elements_, 6 * d_in + 4 * hidden);
+    live_elements_ = std::max(live_elements_, elements(kForwardRows, d_in, hidden));
+    observed_elements_ = std::max(observed_elements_, elements(kObservedRows, d_in, hidden));
     width_of_layer[site->id().layer] = d_in;
   }
   for (const auto& [layer, width] : width_of_layer) widths_ += width;
 }
 
 double ModelSize::training_bytes_per_token(bool relu) const {
-  if (gated_) return 4 * (14 * widths_ + 6 * hidden_);
-  return 4 * ((relu && !causal_ ? 9 : 14) * widths_ + (relu ? 1.5 : 3) * hidden_);
+  const LayerRows& rows = gated_    ? kGatedTrainingRows
+                          : !relu   ? kTrainingRows
+                          : causal_ ? kReluDecoderTrainingRows
+                                    : kReluTrainingRows;
+  return 4 * elements(rows, widths_, hidden_);
 }
 
 double ModelSize::score_bytes(int64_t sequences, int64_t longest, double dropout,

@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,9 +26,8 @@ class ModelSize {
   double flops(int64_t length) const;
   /// The same over all examples.
   double flops(const data::Dataset& dataset) const;
-  /// Bytes of float32 that a token row keeps for the backward pass: in each layer about 14 rows of the model
-  /// width and 3 of each site's hidden width, with ReLU 9 (in decoders 14) and 1.5; where sites are gated 14
-  /// and 6. With score_bytes() within about 15 % of the growth of the peak memory of a ViT, a GPT-2 and a
+  /// Bytes of float32 that a token row keeps for the backward pass (kTrainingRows of the source, and its
+  /// like). With score_bytes() within about 15 % of the growth of the peak memory of a ViT, a GPT-2 and a
   /// Llama with their batch, and up to 40 % above that of a BERT.
   /// @param relu  whether the sites have ReLU, now or by stage 1
   double training_bytes_per_token(bool relu) const;
@@ -37,10 +37,9 @@ class ModelSize {
   /// @param dropout  of the training; -1 = as in config.json
   double score_bytes(int64_t sequences, int64_t longest, double dropout, torch::Device device) const;
   bool has_relu() const { return relu_; }
-  /// Bytes of float32 that a token row needs at most at a time without one: about 6 rows of the model width
-  /// and 2 of a hidden width.
+  /// Bytes of float32 that a token row needs at most at a time without one.
   double forward_bytes_per_token() const { return 4 * live_elements_; }
-  /// The same while observers or routers look at the sites, which takes 2 more rows of a hidden width.
+  /// The same while observers or routers look at the sites.
   double observed_bytes_per_token() const { return 4 * observed_elements_; }
 
  private:
@@ -50,6 +49,11 @@ class ModelSize {
   bool relu_ = true, gated_ = false, capped_ = false, causal_ = false;
   std::vector<models::CostPart> parts_;
 };
+
+/// A count that was computed in floating point, as the whole number that it stands for.
+inline int64_t whole(double count) {
+  return std::llround(count);
+}
 
 /// The outline of a folder's model. @param options  of the head, as for load_model
 std::shared_ptr<models::Model> outline_of(const io::HfFolder& folder,

@@ -10,6 +10,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
+#include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/run_folder.h"
 #include "d2dmoe/moe/conversion.h"
 #include "d2dmoe/stages/common.h"
@@ -83,11 +84,10 @@ LargestBatch largest_batch(const data::Dataset& dataset, int64_t batch_size) {
 
 Json training(const config::TrainOptions& options, const Subject& subject, bool relu, bool teacher) {
   const auto& train = subject.data.train;
-  const auto examples = static_cast<double>(train.size()), tokens = static_cast<double>(train.tokens());
-  const auto steps = static_cast<double>(train::total_steps(options, train.size()));
-  const auto steps_per_epoch = static_cast<double>(train::steps_per_epoch(options, train.size()));
-  const double flops =
-      subject.size.flops(train) * (steps / steps_per_epoch) * (kTrainFactor + (teacher ? 1 : 0));
+  const int64_t steps = train::total_steps(options, train.size());
+  const double epochs =
+      static_cast<double>(steps) / static_cast<double>(train::steps_per_epoch(options, train.size()));
+  const double flops = subject.size.flops(train) * epochs * (kTrainFactor + (teacher ? 1 : 0));
   const auto batch = largest_batch(train, options.batch_size);
   // Weights, gradients and two Adam moments.
   const double states = subject.size.weight_bytes() * (4 + (teacher ? 1 : 0));
@@ -96,12 +96,12 @@ Json training(const config::TrainOptions& options, const Subject& subject, bool 
       subject.size.score_bytes(batch.examples, batch.longest, options.dropout, subject.machine.device());
   const auto dtype = train::training_dtype(options.dtype, subject.machine.device());
   return {{"unit", train.unit()},
-          {"sentences", examples},
-          {"tokens_per_epoch", tokens},
+          {"sentences", train.size()},
+          {"tokens_per_epoch", train.tokens()},
           {"steps", steps},
           {"dtype", dtype_name(dtype)},
-          {"memory_bytes", states + kept},
-          {"forward_bytes", teacher ? batch.tokens * subject.size.forward_bytes_per_token() : 0.0},
+          {"memory_bytes", whole(states + kept)},
+          {"forward_bytes", whole(teacher ? batch.tokens * subject.size.forward_bytes_per_token() : 0)},
           {"seconds", subject.seconds(flops, dtype)}};
 }
 
@@ -148,10 +148,10 @@ Json conversion(const config::ConvertOptions& options, const Subject& subject) {
   const auto dtype = train::training_dtype("auto", subject.machine.device());
   return {{"unit", train.unit()},
           {"sites", sites},
-          {"router_tokens", tokens},
+          {"router_tokens", whole(tokens)},
           {"dtype", dtype_name(dtype)},
-          {"memory_bytes", subject.size.weight_bytes() + tokens * 4 * cached},
-          {"forward_bytes", std::max(calibration_bytes, collection_bytes)},
+          {"memory_bytes", whole(subject.size.weight_bytes() + tokens * 4 * cached)},
+          {"forward_bytes", whole(std::max(calibration_bytes, collection_bytes))},
           {"seconds", subject.seconds(flops, dtype)}};
 }
 
@@ -175,40 +175,39 @@ Json sweeping(const config::SweepOptions& options, const Subject& subject) {
   int64_t batch_size = options.batch_size;
   for (const int64_t timed : options.time_batches) batch_size = std::max(batch_size, timed);
   constexpr auto kDtype = torch::kFloat32;  // of the weights; nothing is cast
-  return {
-      {"unit", split.unit()},
-      {"points", points},
-      {"sentences", split.size()},
-      {"dtype", dtype_name(kDtype)},
-      {"memory_bytes", subject.size.weight_bytes() * 2},
-      {"forward_bytes", largest_batch(split, batch_size).tokens * subject.size.observed_bytes_per_token()},
-      {"seconds", subject.seconds(points * subject.size.flops(split), kDtype) +
-                      points * options.time_seconds * static_cast<double>(options.time_batches.size())}};
+  return {{"unit", split.unit()},
+          {"points", whole(points)},
+          {"sentences", split.size()},
+          {"dtype", dtype_name(kDtype)},
+          {"memory_bytes", whole(subject.size.weight_bytes() * 2)},
+          {"forward_bytes",
+           whole(largest_batch(split, batch_size).tokens * subject.size.observed_bytes_per_token())},
+          {"seconds", subject.seconds(points * subject.size.flops(split), kDtype) +
+                          points * options.time_seconds * static_cast<double>(options.time_batches.size())}};
 }
 
-/// A folder without weights will do when one of the stages trains them.
-io::Weights weights_for(const std::vector<std::string>& stages) {
+/// A folder without weights will do when a stage trains them, in this plan or before it.
+io::Weights weights_for(const config::LoadedExperiment& experiment, std::vector<std::string> stages) {
+  stages.insert(stages.end(), experiment.stages.begin(), experiment.stages.end());
   const bool trained = std::any_of(stages.begin(), stages.end(), [](const std::string& stage) {
     return weights_needed(stage) == io::Weights::optional;
   });
   return trained ? io::Weights::optional : io::Weights::required;
 }
 
-/// The stage's `start` option.
-std::string start_option(const config::Experiment& options, const std::string& stage) {
-  if (stage == "train_sparse") return options.train_sparse.start;
-  if (stage == "convert") return options.convert.start;
-  return stage == "sweep_tau" ? options.sweep_tau.start : "auto";
-}
-
 /// What a start of the stage finds in its folder: the keys "state" and "step" or "refusal" of plan().
-/// @param waits  the stage before it has not ended, and this one starts from its result
+/// @param before_done  no stage of this plan has to end before this one
 /// @throws Error  the folder cannot be made or written, or another process has it
-Json state_of(const config::LoadedExperiment& experiment, const std::string& stage, bool waits) {
+Json state_of(const config::LoadedExperiment& experiment, const std::string& stage, bool before_done) {
   const auto run = io::RunFolder::look(stage_dir(experiment, stage));
-  if (!run.begun()) return {{"state", "new"}};
-  if (waits) return {{"state", "waits"}};
+  const bool begun = run.begun();
+  if (!begun && !before_done) return {{"state", "new"}};
+  if (!before_done && start_option(experiment.options, stage) == "auto") return {{"state", "waits"}};
   try {
+    if (!begun) {
+      check_model(stage_start(experiment, stage), weights_needed(stage));
+      return {{"state", "new"}};
+    }
     run.check_config(stage_config(experiment, stage));
     const bool done = stage == "sweep_tau" ? run.done() : finished_with_model(run);
     if (done) {
@@ -230,24 +229,32 @@ std::map<std::string, Json> states_of(const config::LoadedExperiment& experiment
   std::map<std::string, Json> states;
   bool before_done = true;
   for (const std::string& stage : stages) {
-    const bool waits = !before_done && start_option(experiment.options, stage) == "auto";
-    states[stage] = state_of(experiment, stage, waits);
+    states[stage] = state_of(experiment, stage, before_done);
     before_done = states[stage].at("state") == "done";
   }
   return states;
 }
 
+/// @param teacher  a folder, or empty
+/// @throws Error   it has no weights, and no stage puts them there
+void check_teacher_folder(const config::LoadedExperiment& experiment, const std::string& teacher) {
+  if (teacher.empty()) return;
+  const fs::path trained = stage_dir(experiment, "train") / "model";  // will have weights
+  if (experiment.stages.count("train") && fs::weakly_canonical(teacher) == fs::weakly_canonical(trained))
+    return;
+  io::HfFolder{fs::path(teacher)};
+}
+
 /// @throws Error  the teacher's folder has no weights
 void check_teacher(const config::LoadedExperiment& experiment) {
   const auto& options = experiment.options.train_sparse;
-  if (options.distill.teacher.empty()) return;
-  const fs::path trained = stage_dir(experiment, "train") / "model";  // will have weights
-  if (experiment.stages.count("train") &&
-      fs::weakly_canonical(options.distill.teacher) == fs::weakly_canonical(trained))
-    return;
   const bool dense = options.distill.teacher == "dense";
   if (dense && options.start == "auto" && experiment.stages.count("train")) return;
-  io::HfFolder(dense ? start_folder(experiment, options.start, {}) : fs::path(options.distill.teacher));
+  if (dense) {
+    io::HfFolder(start_folder(experiment, options.start, {}));
+  } else {
+    check_teacher_folder(experiment, options.distill.teacher);
+  }
 }
 
 /// Adds what the folder says to what the stage would do.
@@ -273,14 +280,19 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   const auto model_folder = start_folder(experiment, "auto", {});
   Machine machine(parse_device(experiment.options.run.device));
   const auto states = states_of(experiment, stages);
-  if (const auto sparse = states.find("train_sparse");
-      sparse != states.end() && sparse->second.at("state") != "done") {
-    check_teacher(experiment);
-  }
+  const auto still_trains = [&](const char* stage) {
+    const auto found = states.find(stage);
+    return found != states.end() && found->second.at("state") != "done";
+  };
+  if (still_trains("train_sparse")) check_teacher(experiment);
+  // "dense" is the result of train, or what this stage starts from: either has been looked at.
+  const std::string& teacher = experiment.options.train_routed.distill.teacher;
+  if (still_trains("train_routed") && teacher != "dense") check_teacher_folder(experiment, teacher);
   std::vector<std::string> splits = {"train", "validation"};
   const bool sweeps = std::find(stages.begin(), stages.end(), "sweep_tau") != stages.end();
   if (sweeps && experiment.options.sweep_tau.split == "test") splits.emplace_back("test");
-  Inputs inputs = open_inputs(experiment, model_folder, splits, weights_for(stages), data::TextNeed::size);
+  Inputs inputs =
+      open_inputs(experiment, model_folder, splits, weights_for(experiment, stages), data::TextNeed::size);
   const auto model = outline_of(inputs.folder, head_options(inputs.data));
   const Subject subject{model, ModelSize(*model), inputs.data, machine};
   const auto later = future_model(experiment, inputs.folder, head_options(inputs.data));
@@ -300,18 +312,22 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
                     subject);
     }
     if (stage == "convert") entry = conversion(options.convert, future);
+    if (stage == "train_routed") {
+      const auto& routed = options.train_routed;
+      entry = training(routed.train, future, future.size.has_relu(), !routed.distill.teacher.empty());
+    }
     if (stage == "sweep_tau") entry = sweeping(options.sweep_tau, future);
     add_state(entry, states.at(stage));
     entry["folder"] = stage_dir(experiment, stage).string();
   }
-  const double program = machine.device().is_cpu() ? resident_bytes() : 0;
+  const int64_t program = machine.device().is_cpu() ? whole(resident_bytes()) : 0;
   for (auto& entry : planned) {
     entry["peak_bytes"] =
-        program + entry.at("memory_bytes").get<double>() + entry.at("forward_bytes").get<double>();
+        program + entry.at("memory_bytes").get<int64_t>() + entry.at("forward_bytes").get<int64_t>();
   }
   return {{"model", model_folder.string()},
           {"family", model->family()},
-          {"parameters", subject.size.parameters()},
+          {"parameters", whole(subject.size.parameters())},
           {"has_weights", inputs.folder.has_weights()},
           {"labels", inputs.data.label_names},
           {"unit", train.unit()},
@@ -337,7 +353,8 @@ std::string plan_text(const Json& plan) {
   std::string text = format("model        {} ({}), {} parameters\n", model,
                             plan.at("family").get<std::string>(), count_text(plan.at("parameters")));
   const auto& planned = plan.at("stages");
-  if (!plan.at("has_weights").get<bool>() && planned.front().at("state") != "done") {
+  const bool begins_with_training = weights_needed(planned.begin().key()) == io::Weights::optional;
+  if (!plan.at("has_weights").get<bool>() && begins_with_training && planned.front().at("state") != "done") {
     text += format(
         "weights      none in {} yet: a start trains fresh ones; pretrained ones need model.safetensors "
         "there (or shards and their model.safetensors.index.json)\n",
@@ -374,6 +391,12 @@ std::string plan_text(const Json& plan) {
     text += state_text(entry) + "\n";
   }
   return text;
+}
+
+void check_plan(const Json& plan) {
+  for (const auto& entry : plan.at("stages")) {
+    if (entry.contains("refusal")) throw UsageError(entry.at("refusal").get<std::string>());
+  }
 }
 
 }  // namespace d2dmoe::stages

@@ -18,8 +18,11 @@ struct NamedStage {
   const char* name;
   nlohmann::ordered_json (*run)(const config::LoadedExperiment&);
 };
-constexpr NamedStage kStages[] = {
-    {"train", train}, {"train_sparse", train_sparse}, {"convert", convert}, {"sweep_tau", sweep_tau}};
+constexpr NamedStage kRunners[] = {{"train", train},
+                                   {"train_sparse", train_sparse},
+                                   {"convert", convert},
+                                   {"train_routed", train_routed},
+                                   {"sweep_tau", sweep_tau}};
 
 bool finished(const config::LoadedExperiment& experiment, const std::vector<std::string>& order) {
   return std::all_of(order.begin(), order.end(), [&](const std::string& stage) {
@@ -31,14 +34,14 @@ bool finished(const config::LoadedExperiment& experiment, const std::vector<std:
 
 std::vector<std::string> stage_order(const config::LoadedExperiment& experiment) {
   std::vector<std::string> order;
-  for (const auto& stage : kStages) {
-    if (experiment.stages.count(stage.name)) order.emplace_back(stage.name);
+  for (const char* stage : config::kStages) {
+    if (experiment.stages.count(stage)) order.emplace_back(stage);
   }
   return order;
 }
 
 nlohmann::ordered_json run_stage(const std::string& name, const config::LoadedExperiment& experiment) {
-  for (const auto& stage : kStages) {
+  for (const auto& stage : kRunners) {
     if (name == stage.name) return stage.run(experiment);
   }
   throw UsageError(format("[run] '{}': no such stage", name));
@@ -46,9 +49,8 @@ nlohmann::ordered_json run_stage(const std::string& name, const config::LoadedEx
 
 nlohmann::ordered_json run(const config::LoadedExperiment& experiment) {
   const auto order = stage_order(experiment);
-  D2D_CHECK_USAGE(!order.empty(),
-                  "[run] '{}': the config holds none of train, train_sparse, convert, sweep_tau",
-                  experiment.file);
+  D2D_CHECK_USAGE(!order.empty(), "[run] '{}': the config holds none of {}", experiment.file,
+                  join({config::kStages.begin(), config::kStages.end()}, ", "));
   if (!finished(experiment, order)) {
     // Whatever a later stage would refuse is found before the first one trains.
     const auto planned = plan(experiment, order);

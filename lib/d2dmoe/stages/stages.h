@@ -7,7 +7,7 @@
 #include "d2dmoe/config/experiment.h"
 
 /// The stages of an experiment: each reads a model folder and the config, and writes its run folder
-/// <output_dir>/<stage> (train, train_sparse, convert, sweep_tau). A finished stage is not run again; a
+/// <output_dir>/<stage> (config::kStages). A finished stage is not run again; a
 /// killed one goes on. The result is what mark_done stored (result.json).
 ///
 /// All throw UsageError (a config that does not fit the data, the model or what the run folder was made with;
@@ -25,6 +25,9 @@ nlohmann::ordered_json train_sparse(const config::LoadedExperiment& experiment);
 /// @return  {"stage", "start", "start_weights_sha256", "sites" (how many), "split", "regret", "metric",
 ///          "seconds"}
 nlohmann::ordered_json convert(const config::LoadedExperiment& experiment);
+/// Behind stage 2, optional: fine-tuning of the converted model with the experts that its routers choose.
+/// @return  as train(experiment)
+nlohmann::ordered_json train_routed(const config::LoadedExperiment& experiment);
 /// Stage 3: quality, cost and time over the selection rule's value; writes the curve beside its result.
 /// @return  {"metric", "split", "dense", "all_experts", "points" (array, of eval::Sweep::measure),
 ///          "calibrated" (null without budget and max_drop), "converted" (the folder)}

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/io/remedy.h"
 #include "d2dmoe/stages/common.h"
 
 namespace d2dmoe::stages {
@@ -17,7 +18,7 @@ bool holds_model(const fs::path& dir) {
 }
 
 /// Stages that leave a model, the furthest first.
-constexpr const char* kModelStages[] = {"convert", "train_sparse", "train"};
+constexpr const char* kModelStages[] = {"train_routed", "convert", "train_sparse", "train"};
 
 /// The folder of a run, or of one of its stages, in place of the model inside.
 void check_is_no_run(const fs::path& dir, const std::string& command) {
@@ -25,11 +26,19 @@ void check_is_no_run(const fs::path& dir, const std::string& command) {
   std::vector<fs::path> inside;
   for (const char* stage : kModelStages) inside.push_back(dir / stage / "model");
   inside.push_back(dir / "model");
+  const std::string stage = io::stage_of(dir);
+  if (!stage.empty()) {  // the run's other stages
+    for (const char* other : kModelStages)
+      inside.push_back((dir / ".." / other / "model").lexically_normal());
+  }
   for (const auto& model : inside) {
     D2D_CHECK_USAGE(!holds_model(model),
                     "[{}] '{}': holds no model itself, must be a model folder. Hint: there is one in '{}'",
                     command, dir, model);
   }
+  D2D_CHECK_USAGE(stage.empty(),
+                  "[{}] '{}': is the folder of the stage {} and holds no model, must be a model folder",
+                  command, dir, stage);
 }
 
 }  // namespace

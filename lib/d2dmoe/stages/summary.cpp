@@ -17,6 +17,11 @@ std::string training(const Json& result, const std::filesystem::path& dir) {
     text += format("best    {} {:.4f} on validation at step {}\n", best->value("metric", "metric"),
                    best->value("value", 0.0), best->value("step", int64_t{0}));
   }
+  if (result.contains("best") && result.at("best").contains("flops_share")) {
+    text += format("experts {:.1f} % executed, {:.1f} % of the dense model's FLOPs on validation\n",
+                   100 * result.at("best").at("executed_share").get<double>(),
+                   100 * result.at("best").at("flops_share").get<double>());
+  }
   if (const auto attention = result.find("attention"); attention != result.end()) {
     text += format("attention {} projections are perceptrons", attention->at("projections").size());
     if (attention->at("before").is_object())
@@ -41,7 +46,7 @@ std::string summary(const std::string& stage, const config::LoadedExperiment& ex
                     const Json& result) {
   const std::filesystem::path dir = stage_dir(experiment, stage);
   std::string text = stage + "\n";
-  if (stage == "train" || stage == "train_sparse") return text + training(result, dir);
+  if (stage.starts_with("train")) return text + training(result, dir);
   if (stage == "convert") {
     return text +
            format("model   {}\nquality {}\n", (dir / "model").string(), (dir / "convert.json").string());

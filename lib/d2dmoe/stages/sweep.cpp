@@ -236,7 +236,7 @@ std::string remarks(const Json& result) {
 Json sweep_tau(const config::LoadedExperiment& experiment) {
   const auto& options = experiment.options.sweep_tau;
   const auto& data_options = experiment.options.data;
-  const fs::path converted = start_folder(experiment, options.start, {"convert"});
+  const fs::path converted = stage_start(experiment, "sweep_tau");
   D2D_CHECK_USAGE(
       moe::is_converted(converted),
       "[sweep-tau] '{}': has no d2dmoe.json, must be a converted model folder. Hint: run `d2dmoe convert` "
@@ -278,7 +278,7 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
             static_cast<uint64_t>(experiment.options.run.seed),
             device};
   D2D_CHECK_USAGE(!task.measured.empty(), "[sweep-tau] 'data.{}': holds no examples", options.split);
-  check_classes(inputs, *task.routed);
+  check_classes(converted, *task.routed, inputs.data);
   check_comparable(*task.dense, *task.routed, dense_dir);
   task.routed->to(device);
   task.dense->to(device);

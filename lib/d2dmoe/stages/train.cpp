@@ -11,9 +11,11 @@
 #include "d2dmoe/models/attention_sites.h"
 #include "d2dmoe/models/labels.h"
 #include "d2dmoe/models/model.h"
+#include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/sparsity/activation_replacement.h"
 #include "d2dmoe/stages/attention.h"
 #include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/routed_training.h"
 #include "d2dmoe/stages/stages.h"
 #include "d2dmoe/train/trainer.h"
 
@@ -23,12 +25,15 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-/// What the two training stages differ in.
+/// What the training stages differ in.
 struct Recipe {
   std::string stage;
   const config::TrainOptions& train;
-  const config::SparseTrainOptions* sparse = nullptr;  // nullptr: dense fine-tuning
   fs::path start;
+  const config::SparseTrainOptions* sparse = nullptr;  // of stage 1
+  const config::RoutedTrainOptions* routed = nullptr;  // of a converted model
+  const config::DistillOptions* distill = nullptr;
+  fs::path teacher = {};  // empty: none
 };
 
 /// The start model, or where its folder has no weights a model of its config.json with fresh ones.
@@ -38,8 +43,10 @@ std::shared_ptr<models::Model> load_start(const io::HfFolder& folder, const mode
 }
 
 /// The teacher, whose classes must be the student's, in the same order.
-std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::Splits& data) {
-  D2D_CHECK_USAGE(fs::is_directory(path), "[config] 'train_sparse.distill.teacher': '{}' is no model folder",
+/// @param stage  whose config names it
+std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::Splits& data,
+                                            const std::string& stage) {
+  D2D_CHECK_USAGE(fs::is_directory(path), "[config] '{}.distill.teacher': '{}' is no model folder", stage,
                   path);
   models::LoadOptions options;
   options.dropout = 0;
@@ -48,14 +55,10 @@ std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::Sp
   const int64_t classes = data.outputs();
   D2D_CHECK_USAGE(
       teacher->num_labels() == classes,
-      "[config] 'train_sparse.distill.teacher': '{}' has {} outputs, the task has {}. Hint: the teacher must "
-      "be fine-tuned on the same labels",
-      path, teacher->num_labels(), classes);
-  D2D_CHECK_USAGE(
-      data.task != data::Task::classification || teacher->label_names() == data.label_names,
-      "[config] 'train_sparse.distill.teacher': the labels of '{}' have other names or another order than "
-      "the data's. Hint: set data.label_names to the teacher's order",
-      path);
+      "[config] '{}.distill.teacher': '{}' has {} outputs, the task has {}. Hint: the teacher must be "
+      "fine-tuned on the same labels",
+      stage, path, teacher->num_labels(), classes);
+  check_classes(path, *teacher, data);
   return teacher;
 }
 
@@ -128,13 +131,20 @@ std::string model_card(models::Model& model, const Recipe& recipe, const Json& r
   return text + "\n";
 }
 
-void save_result(models::Model& model, const fs::path& start, const io::RunFolder& run, const Recipe& recipe,
-                 const Json& result) {
+void save_result(models::Model& model, const io::HfFolder& start, const io::RunFolder& run,
+                 const Recipe& recipe, const Json& result) {
   const torch::Device device = model.parameters().front().device();
   model.to(torch::kCPU);
   io::write_folder(run.model_dir(), [&](const fs::path& dir) {
+    io::copy_tokenizer_files(start.dir(), dir);
+    if (recipe.routed) {  // writes a card of its own
+      moe::save_converted(model, dir,
+                          {{"path", start.dir().string()},
+                           {"weights_sha256", start.weights_hash()},
+                           {"stage", recipe.stage}});
+      return;
+    }
     models::save_model(model, dir);
-    io::copy_tokenizer_files(start, dir);
     io::write_file(dir / "README.md", model_card(model, recipe, result));
   });
   model.to(device);
@@ -158,29 +168,40 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
             data.task == data::Task::classification ? format("{} classes", data.label_names.size())
                                                     : data::task_name(data.task));
 
-  models::LoadOptions load = head_options(data);
-  load.seed = derive_seed(static_cast<uint64_t>(experiment.options.run.seed), "head");
-  load.fresh_head = true;
+  models::LoadOptions load;
+  if (recipe.routed) {  // has its head
+    load.regression = data.task == data::Task::regression;
+  } else {
+    load = head_options(data);
+    load.seed = derive_seed(static_cast<uint64_t>(experiment.options.run.seed), "head");
+    load.fresh_head = true;
+  }
   load.dropout = recipe.train.dropout;
   if (!inputs.folder.has_weights()) {
     log::warn("'{}' has no weights: training starts from fresh ones, of the seed {}", recipe.start,
               experiment.options.run.seed);
   }
-  const auto model = load_start(inputs.folder, load);
+  const auto model = recipe.routed ? moe::load_any(inputs.folder, load) : load_start(inputs.folder, load);
 
   train::TrainJob job{.model = model, .teacher = nullptr, .data = data, .options = recipe.train, .run = run};
   job.seed = static_cast<uint64_t>(experiment.options.run.seed);
   job.device = device;
+  if (!recipe.teacher.empty()) {
+    job.teacher = load_teacher(recipe.teacher, data, recipe.stage);
+    job.distill = recipe.distill;
+  }
+  if (recipe.routed) {
+    check_classes(recipe.start, *model, data);
+    prepare_routed(*model, *recipe.routed);
+    if (!recipe.routed->tau_range.empty())
+      job.selection = [&](int64_t step) { return drawn_selection(*recipe.routed, job.seed, step); };
+  }
   Json attention;
   if (recipe.sparse) {
     if (!recipe.sparse->attention.projections.empty()) {
       model->to(device);
       attention = replace_projections(*model, data, experiment, run, activation_after(*recipe.sparse, *model),
                                       stage_config(experiment, recipe.stage), device);
-    }
-    if (const std::string& teacher = recipe.sparse->distill.teacher; !teacher.empty()) {
-      job.teacher = load_teacher(teacher == "dense" ? recipe.start : fs::path(teacher), data);
-      job.distill = &recipe.sparse->distill;
     }
     if (recipe.sparse->activation == "relu") sparsity::replace_activation(*model, kernels::Activation::relu);
     check_penalty(*recipe.sparse, has_exact_zeros(*model));
@@ -201,7 +222,8 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
                  {"start_weights_sha256", inputs.folder.weights_hash()}};
   if (!attention.is_null()) result["attention"] = attention;
   result.update(train::train(job));
-  save_result(*model, recipe.start, run, recipe, result);
+  if (recipe.routed) refresh_mean_norms(*model, data.train, job.seed, device);
+  save_result(*model, inputs.folder, run, recipe, result);
   run.mark_done(result);
   std::error_code ignored;
   for (const char* spent : {"checkpoints", "best"}) fs::remove_all(run.dir() / spent, ignored);
@@ -211,14 +233,40 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
 }  // namespace
 
 Json train(const config::LoadedExperiment& experiment) {
-  return fine_tune(experiment,
-                   {"train", experiment.options.train, nullptr, start_folder(experiment, "auto", {})});
+  return fine_tune(
+      experiment,
+      {.stage = "train", .train = experiment.options.train, .start = stage_start(experiment, "train")});
 }
 
 Json train_sparse(const config::LoadedExperiment& experiment) {
   const config::SparseTrainOptions& options = experiment.options.train_sparse;
-  return fine_tune(experiment, {"train_sparse", options.train, &options,
-                                start_folder(experiment, options.start, {"train"})});
+  const fs::path start = stage_start(experiment, "train_sparse");
+  return fine_tune(
+      experiment,
+      {.stage = "train_sparse",
+       .train = options.train,
+       .start = start,
+       .sparse = &options,
+       .distill = &options.distill,
+       .teacher = options.distill.teacher == "dense" ? start : fs::path(options.distill.teacher)});
+}
+
+Json train_routed(const config::LoadedExperiment& experiment) {
+  const config::RoutedTrainOptions& options = experiment.options.train_routed;
+  const fs::path start = stage_start(experiment, "train_routed");
+  D2D_CHECK_USAGE(moe::is_converted(start),
+                  "[train-routed] '{}': is dense, must be a mixture of experts. Hint: run `d2dmoe convert` "
+                  "first, or set train_routed.start",
+                  start);
+  fs::path teacher = options.distill.teacher;
+  if (teacher == "dense")
+    teacher = experiment.stages.count("train") ? start_folder(experiment, "auto", {"train"}) : start;
+  return fine_tune(experiment, {.stage = "train_routed",
+                                .train = options.train,
+                                .start = start,
+                                .routed = &options,
+                                .distill = &options.distill,
+                                .teacher = teacher});
 }
 
 }  // namespace d2dmoe::stages

@@ -13,8 +13,10 @@ StepLosses::StepLosses(const TrainJob& job, const config::PenaltyOptions& penalt
 }
 
 torch::Tensor StepLosses::backward(const data::Batch& batch, const PartWeight& weight, double alpha,
+                                   const moe::Selection* selection,
                                    const std::vector<nn::Observer*>& watchers) {
   nn::ForwardContext ctx(batch);
+  ctx.selection = selection;
   ctx.observers = watchers;
   if (has_penalty()) {
     penalty_->reset();

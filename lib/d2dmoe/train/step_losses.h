@@ -28,11 +28,12 @@ class StepLosses {
   /// Adds the gradients of a part of the step. With their weights, the parts' gradients add up to those of
   /// the whole.
   /// @param alpha     of the penalty, now
+  /// @param selection of the student's experts; nullptr = its sites' own
   /// @param watchers  further observers of the student's forward pass
   /// @return  [5] float32: loss, task loss, penalty, distillation, feature distance, weighted as parts of the
   ///          step; 0 for a term that is off
   torch::Tensor backward(const data::Batch& batch, const PartWeight& weight, double alpha,
-                         const std::vector<nn::Observer*>& watchers);
+                         const moe::Selection* selection, const std::vector<nn::Observer*>& watchers);
 
   bool has_penalty() const { return penalty_.has_value(); }
   bool has_features() const { return job_.teacher && job_.distill->features > 0; }

@@ -11,8 +11,11 @@
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/data/batch_loader.h"
+#include "d2dmoe/eval/cost_ledger.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/metrics.h"
+#include "d2dmoe/eval/setting.h"
+#include "d2dmoe/kernels/break_even.h"
 #include "d2dmoe/sparsity/activation_statistics.h"
 #include "d2dmoe/train/alpha_schedule.h"
 #include "d2dmoe/train/checkpointing.h"
@@ -216,6 +219,8 @@ void Loop::train_step() {
   sparsity_observer_.reset();
 
   const double alpha = alpha_.at(step_);
+  std::optional<moe::Selection> selection;
+  if (job_.selection) selection = job_.selection(step_);
   StepValues values{.sentences = static_cast<int64_t>(group.size()), .tokens = tokens};
   torch::Tensor seen;  // [5] of StepLosses::backward, summed over the micro-batches
   for (size_t done = 0; done < group.size();) {
@@ -223,7 +228,7 @@ void Loop::train_step() {
     done += static_cast<size_t>(batch.size());
     const PartWeight weight{static_cast<double>(job_.data.train.counted(batch.rows)) / counted,
                             static_cast<double>(batch.tokens()) / static_cast<double>(tokens)};
-    const auto part = losses_.backward(batch, weight, alpha, watchers);
+    const auto part = losses_.backward(batch, weight, alpha, selection ? &*selection : nullptr, watchers);
     seen = seen.defined() ? seen + part : part;
   }
   const torch::Tensor norm = optimizer_.gradient_norm();
@@ -305,6 +310,12 @@ void Loop::validate() {
   options.batch_size = options_.batch_size;
   options.device = job_.device;
   if (job_.penalty) options.observers.push_back(&sparsity_observer_);
+  std::optional<eval::CostLedger> ledger;
+  if (!eval::converted_sites(*job_.model).empty()) {
+    ledger.emplace(*job_.model);
+    options.observers.push_back(&*ledger);
+    options.on_batch = [&](const data::Batch& batch) { ledger->on_batch(batch); };
+  }
   const auto predictions = eval::evaluate(*job_.model, job_.data.validation, options);
   job_.model->train();
 
@@ -312,7 +323,7 @@ void Loop::validate() {
             "[train] '{}': the validation loss became {} at step {} of {}; training stopped, and the "
             "checkpoints before it are kept. Hint: lower optimizer.lr or set optimizer.clip_norm",
             job_.run.dir(), predictions.loss, step_, total_);
-  last_ = {step_, eval::metric(metric_, predictions), predictions.loss, 0, Json::array(), {}};
+  last_ = {.step = step_, .value = eval::metric(metric_, predictions), .loss = predictions.loss};
   Json event = {{"event", "eval"},   {"step", step_},        {"epoch", epoch()},
                 {"metric", metric_}, {"value", last_.value}, {"loss", last_.loss}};
   std::string line = format("step {} of {}, epoch {:.2f}: validation {} {:.4f}, loss {:.4f}", step_, total_,
@@ -323,6 +334,13 @@ void Loop::validate() {
     event["zeros"] = last_.zeros;
     event["sites"] = last_.sites;
     line += format(", zeros {:.2f} %, alpha {:.3g}", 100 * last_.zeros, alpha_.at(step_));
+  }
+  if (ledger) {
+    const auto cost = ledger->result();
+    last_.executed = cost.executed_share, last_.flops = cost.flops_share;
+    event["executed_share"] = last_.executed;
+    event["flops_share"] = last_.flops;
+    line += format(", experts {:.1f} %, FLOPs {:.1f} %", 100 * last_.executed, 100 * last_.flops);
   }
   recorder_->event(event);
   log::info("{}", line);
@@ -361,6 +379,8 @@ Json Loop::result() const {
                  {"loss", validation.loss},
                  {"step", validation.step}};
     if (job_.penalty) json["zeros"] = validation.zeros, json["sites"] = validation.sites;
+    if (validation.flops > 0)
+      json["executed_share"] = validation.executed, json["flops_share"] = validation.flops;
     return json;
   };
   Json result = {{"steps", step_}, {"epochs", epoch()}, {"stopped_early", stopped_early_}};
@@ -390,6 +410,7 @@ nlohmann::ordered_json train(TrainJob& job) {
     job.teacher->to(job.device);
     job.teacher->eval();
   }
+  const kernels::RepeatableChoice repeatable;
   return Loop(job).run();
 }
 

@@ -7,6 +7,7 @@
 #include "d2dmoe/data/dataset.h"
 #include "d2dmoe/io/run_folder.h"
 #include "d2dmoe/models/model.h"
+#include "d2dmoe/moe/selection.h"
 
 namespace d2dmoe::train {
 
@@ -21,6 +22,9 @@ struct TrainJob {
   io::RunFolder& run;
   uint64_t seed = 0;
   torch::Device device = torch::kCPU;
+  /// A converted model: the selection of each optimiser step; empty = the sites' own. Validations run at the
+  /// sites' own.
+  std::function<moe::Selection(int64_t step)> selection = {};
   /// The start model's validation metric, for a penalty that is steered by its drop; called once per run.
   std::function<double()> reference_metric = {};
 };
@@ -32,10 +36,10 @@ struct TrainJob {
 /// penalty only validations at full alpha count as long as there is one (see AlphaSchedule::rank), or the
 /// best would be the densest.
 /// @return  {"steps", "epochs", "stopped_early", "kept_step", "best": {"metric", "value", "loss", "step"(,
-///          "zeros", "sites")}, "final": the same of the last validation, "mean_zeros" (of the kept weights),
-///          "alpha", "seconds", "unit" ("sentences" or "images"), "sentences_per_second" (of either)}.
-///          Without validation data there is no "best", "final" or "mean_zeros", in stage 0 no "mean_zeros",
-///          without a penalty no "alpha".
+///          "zeros", "sites")(, "executed_share", "flops_share" of a converted model)}, "final": the same of
+///          the last validation, "mean_zeros" (of the kept weights), "alpha", "seconds", "unit" ("sentences"
+///          or "images"), "sentences_per_second" (of either)}. Without validation data there is no "best",
+///          "final" or "mean_zeros", in stage 0 no "mean_zeros", without a penalty no "alpha".
 /// @throws UsageError   options that do not fit the task or each other
 /// @throws Interrupted  a stop was asked for; the state is saved
 /// @throws Error        loss or gradient became NaN or infinite: names the step; the last good state is kept

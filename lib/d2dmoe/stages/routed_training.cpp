@@ -1,0 +1,61 @@
+#include "d2dmoe/stages/routed_training.h"
+
+#include <cmath>
+
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/core/random.h"
+#include "d2dmoe/eval/placement.h"
+#include "d2dmoe/eval/setting.h"
+
+namespace d2dmoe::stages {
+namespace {
+
+/// Whether the rule's values are numbers of experts.
+bool counts_experts(const config::RoutedTrainOptions& options) {
+  return options.rule == "top_k";
+}
+
+moe::Selection validation_selection(const config::RoutedTrainOptions& options) {
+  const auto& range = options.tau_range;
+  const double middle = (range[0] + range[1]) / 2;
+  const double value = options.validation_tau.value_or(counts_experts(options) ? std::round(middle) : middle);
+  return {options.rule, value, 0};
+}
+
+void check_value(const eval::ConvertedSite& site, const moe::Selection& selection, const char* key) {
+  try {
+    moe::check_selection(selection, site.layer->routed());
+  } catch (const Error& error) {
+    throw UsageError(format("[config] 'train_routed.{}': {} (site '{}')", key, error.what(), site.id.name));
+  }
+}
+
+}  // namespace
+
+void prepare_routed(models::Model& model, const config::RoutedTrainOptions& options) {
+  for (const auto& site : eval::converted_sites(model)) {
+    for (const auto& weight : site.layer->router()->weights()) torch::Tensor(weight).set_requires_grad(false);
+    if (options.tau_range.empty()) continue;
+    for (const double value : options.tau_range) check_value(site, {options.rule, value, 0}, "tau_range");
+    site.layer->selection() = validation_selection(options);
+    check_value(site, site.layer->selection(), "validation_tau");
+  }
+}
+
+moe::Selection drawn_selection(const config::RoutedTrainOptions& options, uint64_t seed, int64_t step) {
+  const double low = options.tau_range[0], high = options.tau_range[1];
+  Rng rng(derive_seed(seed, "routing", static_cast<uint64_t>(step)));
+  if (counts_experts(options))
+    return {options.rule, low + static_cast<double>(rng.below(static_cast<uint64_t>(high - low) + 1)), 0};
+  return {options.rule, low + (high - low) * rng.uniform(), 0};
+}
+
+void refresh_mean_norms(models::Model& model, const data::Dataset& train, uint64_t seed,
+                        torch::Device device) {
+  constexpr int64_t kTokens = 8192;  // a mean over tokens and experts: known to a percent long before
+  const eval::ScoreSample sample(model, train, /*oracle=*/false, kTokens, seed, device);
+  int64_t index = 0;
+  for (const auto& site : eval::converted_sites(model)) site.layer->set_mean_norm(sample.mean_score(index++));
+}
+
+}  // namespace d2dmoe::stages
