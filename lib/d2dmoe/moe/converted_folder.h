@@ -17,7 +17,8 @@ std::shared_ptr<models::Model> load_any(const io::HfFolder& folder, const models
 
 /// Writes the model with d2dmoe.json, routers.safetensors and a model card README.md into `dir` (which
 /// exists).
-/// @param parent  what d2dmoe.json says of the model it was made from: {"path", "weights_sha256"(, "stage", of
+/// @param parent  what d2dmoe.json says of the model it was made from: {"path", "weights_sha256"(, "stage",
+/// of
 ///                a converted model that was trained on)}
 void save_converted(models::Model& model, const std::filesystem::path& dir,
                     const nlohmann::ordered_json& parent);
