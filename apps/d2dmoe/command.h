@@ -28,7 +28,7 @@ struct ConfigArguments {
 };
 
 /// Each adds its subcommand; the callback does the work when the subcommand was chosen.
-void add_stage_commands(CLI::App& app);  ///< train, train-sparse, convert, sweep-tau
+void add_stage_commands(CLI::App& app);  ///< train, train-sparse, convert, train-routed, sweep-tau
 void add_run(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_predict(CLI::App& app);

@@ -295,6 +295,40 @@ TEST_CASE("plans: a single stage whose forerunner has not run is refused, in a w
   CHECK_FALSE(contains(fresh.out, "a start trains fresh ones"));
 }
 
+TEST_CASE("plans: train-routed is refused where its start would be") {
+  const TempDir dir;
+  const auto file = write_tiny_experiment(dir.path());
+  Json config = Json::parse(io::read_file(file));
+  config["train_routed"] = Json::object();
+  io::write_file(file, config.dump());
+  const auto dry = [&](const std::string& command, const std::string& change) {
+    std::vector<std::string> arguments = {command, "--config", file.string(), "--dry-run"};
+    if (!change.empty()) arguments.insert(arguments.end(), {"--set", "train_routed." + change});
+    return test::d2dmoe(arguments);
+  };
+  const auto whole = dry("run", "");
+  CHECK(whole.code == 0);
+  CHECK(contains(whole.out, "\ntrain_routed about "));
+  const auto alone = dry("train-routed", "");
+  CHECK(alone.code == 2);
+  CHECK(contains(alone.err, "d2dmoe convert`"));
+  for (const char* command : {"run", "train-routed"}) {
+    const auto dense = dry(command, "start=" + (dir / "model").string());
+    CHECK(dense.code == 2);
+    CHECK(contains(dense.err, "has no d2dmoe.json"));
+    const auto nowhere = dry(command, "start=nowhere");
+    CHECK(nowhere.code == 2);
+    CHECK(contains(nowhere.err, "'nowhere': no such folder. Hint: check the config's 'train_routed.start'"));
+  }
+  const auto teacher = dry("run", "distill.teacher=nowhere");
+  CHECK(teacher.code == 2);
+  CHECK(contains(teacher.err, "'train_routed.distill.teacher': 'nowhere' is no model folder"));
+  const auto many = test::d2dmoe({"run", "--config", file.string(), "--dry-run", "--set",
+                                  "train_routed.rule=top_k", "--set", "train_routed.tau_range=[1,9]"});
+  CHECK(many.code == 2);
+  CHECK(contains(many.err, "asks for 9 experts of 'layers.0.ffn', which will have 8"));
+}
+
 TEST_CASE("plans: a stage whose model is damaged is not done, and has to run again") {
   const TempDir dir;
   const auto file = write_tiny_experiment(dir.path());

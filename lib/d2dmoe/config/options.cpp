@@ -286,11 +286,12 @@ void AttentionConvertOptions::describe(Fields& f) {
 void RoutedTrainOptions::describe(Fields& f) {
   f.object("train", train, "As in `train`.");
   f.add("start", start, "\"auto\" = the result of convert; or a converted folder.");
-  f.add("rule", rule, "Which experts run for a token.").one_of({kRules[0], kRules[1], kRules[2]});
+  f.add("rule", rule, "Which experts run for a token; of no effect with an empty tau_range.")
+      .one_of({kRules[0], kRules[1], kRules[2]});
   f.add("tau_range", tau_range,
         "Smallest and largest tau (dynamic_k), p (cumulative) or k (top_k): each step draws its own between "
-        "them, so that the model learns to be run at any; empty = every site's own setting, as sweep_tau "
-        "calibrated it.")
+        "them, so that the model learns to be run at any; empty = every site's own setting, which a "
+        "sweep with sweep_tau.start at the converted folder has calibrated before.")
       .range(0, kMany);
   f.add("validation_tau", validation_tau,
         "The value at which validations run, the best weights are picked and the model is saved; null = the "
@@ -302,8 +303,8 @@ void RoutedTrainOptions::describe(Fields& f) {
 void SweepOptions::describe(Fields& f) {
   f.add("start", start, "\"auto\" = the result of train_routed, else of convert; or a model folder.");
   f.add("dense", dense,
-        "Model folder of the dense baseline; empty = the result of train, else the converted model with "
-        "every expert.");
+        "Model folder of the dense baseline; empty = the result of train, else the converted model (of "
+        "convert, where train_routed trained on) with every expert.");
   f.add("split", split, "Split of the data that is measured.")
       .one_of({{"test", "data.test"}, {"validation", "data.validation"}, {"train", "data.train"}});
   f.add("rule", rule, "Which experts run for a token.").one_of(kRules);

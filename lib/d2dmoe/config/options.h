@@ -214,9 +214,9 @@ struct RoutedTrainOptions {
   TrainOptions train;
   std::string start = "auto";  ///< "auto": the result of convert; or a converted folder
   std::string rule = "dynamic_k";
-  std::vector<double> tau_range = {
-      0.05, 0.5};  ///< smallest and largest tau (dynamic_k), p (cumulative) or k (top_k): each step draws its
-                   ///< own; empty = every site's own setting, as sweep_tau calibrated it
+  /// Smallest and largest tau (dynamic_k), p (cumulative) or k (top_k): each step draws its own; empty =
+  /// every site's own setting.
+  std::vector<double> tau_range = {0.05, 0.5};
   std::optional<double> validation_tau;  ///< of the validations, and of the saved model; none = the middle
   DistillOptions distill{.teacher = "dense"};
   void describe(Fields& f);

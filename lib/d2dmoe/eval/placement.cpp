@@ -63,7 +63,7 @@ ScoreSample::ScoreSample(models::Model& model, const data::Dataset& dataset, boo
 }
 
 double ScoreSample::mean_score(int64_t site) const {
-  return sites_.at(static_cast<size_t>(site)).scores.mean().item<double>();
+  return sites_.at(static_cast<size_t>(site)).scores.mean(torch::kFloat64).item<double>();
 }
 
 int64_t ScoreSample::least_routed_experts() const {

@@ -45,8 +45,8 @@ std::string read_file(const std::filesystem::path& file);
 /// reason
 void make_folder(const std::filesystem::path& dir);
 
-/// Whether make_folder and a file in the folder would succeed, by the permissions; nothing is created.
-/// @throws Error  as make_folder says it
+/// Checks that make_folder and a file in the folder would succeed, by the permissions; nothing is created.
+/// @throws Error  they would not, as make_folder says it
 void check_can_make(const std::filesystem::path& dir);
 
 /// The folder that a file stands in: "." for a bare name.

@@ -26,7 +26,7 @@ std::string remedy_of(const fs::path& file, const std::string& otherwise) {
   if (!stage_of(stage).empty()) return format("delete '{}' to run the stage again", stage);
   std::error_code ignored;
   if (fs::exists(model / "d2dmoe.json", ignored))
-    return "copy the folder again, or run `d2dmoe convert` again";
+    return "copy the folder again, or run the stage that made it again";
   return otherwise;
 }
 

@@ -212,11 +212,11 @@ double look_up_or_measure(const MlpWeights& w, int64_t experts, int64_t rows, Pa
 
 std::atomic<bool> repeatable = false;
 
-/// What RepeatableChoice puts in place of break_even_share. Measured at 1024 rows on an AVX-512 machine
-/// (one thread), 64 experts of 24: 0.64 for training, 0.78 for inference; experts of 2: none pays in
-/// training.
+/// What RepeatableChoice puts in place of break_even_share: less than measured with 64 experts of 24 at 1024
+/// rows (0.64 for training, 0.78 for inference, one thread with AVX-512), because fewer rows and other sizes
+/// have lower ones. Narrower experts than a vector of floats did not pay in training at any share.
 double constant_share(const MlpWeights& w, int64_t experts, Pass pass) {
-  constexpr int64_t kLeastSize = 16;  // one vector of floats
+  constexpr int64_t kLeastSize = 16;
   if (w.hidden() / experts < kLeastSize) return 0;
   return pass == Pass::training ? 0.5 : 0.65;
 }

@@ -145,8 +145,8 @@ std::shared_ptr<models::Model> load_any(const io::HfFolder& folder, const models
   const std::string hash = hashing.get();
   D2D_CHECK(hash == record.weights_sha256,
             "[converted folder] '{}': the weights have SHA-256 {}, d2dmoe.json was written for {}. Hint: the "
-            "weights were changed after the conversion; convert them again",
-            folder.dir(), hash, record.weights_sha256);
+            "weights were changed since; {}",
+            folder.dir(), hash, record.weights_sha256, io::remedy_of(file));
   const fs::path routers_file = folder.dir() / kRoutersFile;
   D2D_CHECK(fs::exists(routers_file),
             "[converted folder] '{}': is missing, the folder has a d2dmoe.json and needs it. Hint: {}",

@@ -14,6 +14,7 @@
 #include "d2dmoe/io/json_file.h"
 #include "d2dmoe/io/safetensors.h"
 #include "d2dmoe/models/labels.h"
+#include "d2dmoe/moe/converted_folder.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -24,22 +25,6 @@ using Json = nlohmann::ordered_json;
 std::string command_of(std::string stage) {
   std::replace(stage.begin(), stage.end(), '_', '-');
   return stage;
-}
-
-/// What `stage` was told to start from, and the stages before it whose result "auto" means.
-struct Start {
-  std::string option;
-  std::vector<std::string> before;
-};
-
-Start start_of(const config::Experiment& options, const std::string& stage) {
-  if (stage == "train") return {"auto", {}};
-  if (stage == "train_sparse") return {options.train_sparse.start, {"train"}};
-  if (stage == "convert") return {options.convert.start, {"train_sparse", "train"}};
-  if (stage == "train_routed") return {options.train_routed.start, {"convert"}};
-  if (stage == "sweep_tau") return {options.sweep_tau.start, {"train_routed", "convert"}};
-  throw Error(format("[stages] '{}': not a stage; must be {}", stage,
-                     join({config::kStages.begin(), config::kStages.end()}, ", ")));
 }
 
 /// A stage folder whose result is there, but not the model that belongs to it.
@@ -88,7 +73,7 @@ fs::path stage_dir(const config::LoadedExperiment& experiment, const std::string
 
 void check_model(const fs::path& dir, io::Weights weights) {
   auto files = io::HfFolder(dir, weights).weight_files();
-  if (fs::exists(dir / "routers.safetensors")) files.push_back(dir / "routers.safetensors");
+  if (moe::is_converted(dir)) files.push_back(dir / "routers.safetensors");
   for (const fs::path& file : files) io::SafetensorsFile::open(file);
 }
 
@@ -100,19 +85,17 @@ bool finished_with_model(const io::RunFolder& run) {
 }
 
 fs::path start_folder(const config::LoadedExperiment& experiment, const std::string& start,
-                      const std::vector<std::string>& before) {
+                      const std::vector<std::string>& before, std::string key) {
   fs::path folder = start;
-  std::string key = "start";
   if (start == "auto") {
     for (const std::string& stage : before) {
       if (!experiment.stages.count(stage)) continue;
       const fs::path result = stage_dir(experiment, stage) / "model";
       check_model_is_there(result.parent_path());
-      D2D_CHECK_USAGE(
-          fs::exists(result / "config.json"),
-          "[stages] '{}': the stage '{}' has no result yet, and this stage starts from it. Hint: run "
-          "`d2dmoe {}` with the same config first, or `d2dmoe run` for all stages",
-          result, stage, command_of(stage));
+      D2D_CHECK_USAGE(fs::exists(result / "config.json"),
+                      "[stages] '{}': the stage '{}' has no result yet, and this stage needs it. Hint: run "
+                      "`d2dmoe {}` with the same config first, or `d2dmoe run` for all stages",
+                      result, stage, command_of(stage));
       return result;
     }
     folder = experiment.options.model.path;
@@ -128,13 +111,33 @@ fs::path start_folder(const config::LoadedExperiment& experiment, const std::str
   return folder;
 }
 
-std::string start_option(const config::Experiment& options, const std::string& stage) {
-  return start_of(options, stage).option;
+Start start_of(const config::Experiment& options, const std::string& stage) {
+  if (stage == "train") return {"auto", {}};
+  if (stage == "train_sparse") return {options.train_sparse.start, {"train"}};
+  if (stage == "convert") return {options.convert.start, {"train_sparse", "train"}};
+  if (stage == "train_routed") return {options.train_routed.start, {"convert"}};
+  if (stage == "sweep_tau") return {options.sweep_tau.start, {"train_routed", "convert"}};
+  throw Error(format("[stages] '{}': not a stage; must be {}", stage,
+                     join({config::kStages.begin(), config::kStages.end()}, ", ")));
 }
 
 fs::path stage_start(const config::LoadedExperiment& experiment, const std::string& stage) {
   const Start start = start_of(experiment.options, stage);
-  return start_folder(experiment, start.option, start.before);
+  const fs::path folder = start_folder(experiment, start.option, start.before, stage + ".start");
+  const bool routed = stage == "train_routed" || stage == "sweep_tau";
+  D2D_CHECK_USAGE(
+      !routed || moe::is_converted(folder),
+      "[{}] '{}': has no d2dmoe.json, must be a converted model folder. Hint: run `d2dmoe convert` "
+      "first, or set {}.start",
+      command_of(stage), folder, stage);
+  return folder;
+}
+
+fs::path routed_teacher(const config::LoadedExperiment& experiment) {
+  const std::string& teacher = experiment.options.train_routed.distill.teacher;
+  if (teacher != "dense") return teacher;
+  return experiment.stages.count("train") ? start_folder(experiment, "auto", {"train"})
+                                          : stage_start(experiment, "train_routed");
 }
 
 fs::path tokenizer_file(const fs::path& model_folder) {
@@ -223,6 +226,15 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
   if (const fs::path routers = folder / "routers.safetensors"; fs::exists(routers)) {
     kept["start_routers_sha256"] = sha256_file(routers);
   }
+  if (stage == "train_routed") {
+    const auto& options = experiment.options.train_routed;
+    if (const fs::path teacher = routed_teacher(experiment); !teacher.empty() && fs::is_directory(teacher)) {
+      kept["teacher_folder"] = recorded_path(teacher, experiment.options.run.output_dir);
+      kept["teacher_weights_sha256"] = io::HfFolder(teacher).weights_hash();
+    }
+    // Each site's own setting stands there.
+    if (options.tau_range.empty()) kept["start_record_sha256"] = sha256_file(folder / "d2dmoe.json");
+  }
   kept["data"] = all.at("data");
   if (stage != "sweep_tau") kept["data"].erase("test");
   for (const char* split : {"train", "validation", "test"}) {  // files that were changed are other data
@@ -246,8 +258,8 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
 
 std::string metric_of(const config::LoadedExperiment& experiment, data::Task task) {
   const auto& options = experiment.options;
-  const auto& watched = experiment.stages.count("train_sparse")   ? options.train_sparse.train
-                        : experiment.stages.count("train_routed") ? options.train_routed.train
+  const auto& watched = experiment.stages.count("train_routed")   ? options.train_routed.train
+                        : experiment.stages.count("train_sparse") ? options.train_sparse.train
                                                                   : options.train;
   return eval::resolve_metric(watched.metric, task);
 }

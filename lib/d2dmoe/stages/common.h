@@ -18,17 +18,23 @@ namespace d2dmoe::stages {
 /// <output_dir>/<stage>.
 std::filesystem::path stage_dir(const config::LoadedExperiment& experiment, const std::string& stage);
 
-/// The `start` option of a stage: "auto" or a folder.
-std::string start_option(const config::Experiment& options, const std::string& stage);
+/// What a stage was told to start from, and the stages before it whose result "auto" means.
+struct Start {
+  std::string option;  ///< "auto" or a folder
+  std::vector<std::string> before;
+};
+Start start_of(const config::Experiment& options, const std::string& stage);
 /// The model folder that a stage starts from.
-/// @throws UsageError  as start_folder
+/// @throws UsageError  as start_folder; a stage that needs a mixture of experts would start from a dense
+/// model
 std::filesystem::path stage_start(const config::LoadedExperiment& experiment, const std::string& stage);
 /// The model folder that an option names.
 /// @param start   "auto" or a folder
 /// @param before  stages whose result "auto" takes, the first that the experiment holds; else model.path
+/// @param key     the option's, for messages
 /// @throws UsageError  that stage has not finished (says which command to run), or the folder is missing
 std::filesystem::path start_folder(const config::LoadedExperiment& experiment, const std::string& start,
-                                   const std::vector<std::string>& before);
+                                   const std::vector<std::string>& before, std::string key = "start");
 
 /// @throws Error  the model is damaged, as far as the headers and sizes of its files tell
 void check_model(const std::filesystem::path& dir, io::Weights weights);
@@ -36,6 +42,11 @@ void check_model(const std::filesystem::path& dir, io::Weights weights);
 /// Whether a stage that leaves a model has ended.
 /// @throws Error  it has, but its model is gone or damaged
 bool finished_with_model(const io::RunFolder& run);
+
+/// The teacher of train_routed: "dense" is the result of train where the config has that stage, else what the
+/// stage starts from; empty = none.
+/// @throws UsageError  as start_folder
+std::filesystem::path routed_teacher(const config::LoadedExperiment& experiment);
 
 /// The file that a model folder's tokenizer is read from, for messages.
 std::filesystem::path tokenizer_file(const std::filesystem::path& model_folder);

@@ -155,6 +155,20 @@ Json conversion(const config::ConvertOptions& options, const Subject& subject) {
           {"seconds", subject.seconds(flops, dtype)}};
 }
 
+/// @throws UsageError  train_routed runs more experts than convert makes
+void check_counts(const config::LoadedExperiment& experiment, models::Model& model) {
+  const auto& routed = experiment.options.train_routed;
+  if (routed.rule != "top_k" || routed.tau_range.empty() || !experiment.stages.count("convert")) return;
+  const double most = std::max(routed.tau_range.back(), routed.validation_tau.value_or(0));
+  for (const auto* site : moe::chosen_sites(model, experiment.options.convert)) {
+    const int64_t experts =
+        moe::experts_of(experiment.options.convert, site->id(), site->layer()->weights().hidden());
+    D2D_CHECK_USAGE(most <= static_cast<double>(experts),
+                    "[config] 'train_routed.tau_range': asks for {:g} experts of '{}', which will have {}",
+                    most, site->id().name, experts);
+  }
+}
+
 /// Adds the training of perceptrons for attention projections.
 /// @param dtype  of the stage
 void add_attention(Json& entry, const config::AttentionOptions& options, torch::ScalarType dtype,
@@ -195,14 +209,25 @@ io::Weights weights_for(const config::LoadedExperiment& experiment, std::vector<
   return trained ? io::Weights::optional : io::Weights::required;
 }
 
+/// Whether the model that a stage starts from is one that this experiment makes.
+bool starts_from_result(const config::LoadedExperiment& experiment, const std::string& stage) {
+  const Start start = start_of(experiment.options, stage);
+  if (start.option == "auto") {
+    return std::any_of(start.before.begin(), start.before.end(),
+                       [&](const std::string& before) { return experiment.stages.count(before) > 0; });
+  }
+  const fs::path inside = fs::weakly_canonical(start.option)
+                              .lexically_relative(fs::weakly_canonical(experiment.options.run.output_dir));
+  return !inside.empty() && *inside.begin() != "..";
+}
+
 /// What a start of the stage finds in its folder: the keys "state" and "step" or "refusal" of plan().
 /// @param before_done  no stage of this plan has to end before this one
 /// @throws Error  the folder cannot be made or written, or another process has it
 Json state_of(const config::LoadedExperiment& experiment, const std::string& stage, bool before_done) {
   const auto run = io::RunFolder::look(stage_dir(experiment, stage));
   const bool begun = run.begun();
-  if (!begun && !before_done) return {{"state", "new"}};
-  if (!before_done && start_option(experiment.options, stage) == "auto") return {{"state", "waits"}};
+  if (!before_done && starts_from_result(experiment, stage)) return {{"state", begun ? "waits" : "new"}};
   try {
     if (!begun) {
       check_model(stage_start(experiment, stage), weights_needed(stage));
@@ -235,13 +260,17 @@ std::map<std::string, Json> states_of(const config::LoadedExperiment& experiment
   return states;
 }
 
+/// @param stage    whose config names it
 /// @param teacher  a folder, or empty
 /// @throws Error   it has no weights, and no stage puts them there
-void check_teacher_folder(const config::LoadedExperiment& experiment, const std::string& teacher) {
+void check_teacher_folder(const config::LoadedExperiment& experiment, const std::string& stage,
+                          const std::string& teacher) {
   if (teacher.empty()) return;
   const fs::path trained = stage_dir(experiment, "train") / "model";  // will have weights
   if (experiment.stages.count("train") && fs::weakly_canonical(teacher) == fs::weakly_canonical(trained))
     return;
+  D2D_CHECK_USAGE(fs::is_directory(teacher), "[config] '{}.distill.teacher': '{}' is no model folder", stage,
+                  teacher);
   io::HfFolder{fs::path(teacher)};
 }
 
@@ -253,7 +282,7 @@ void check_teacher(const config::LoadedExperiment& experiment) {
   if (dense) {
     io::HfFolder(start_folder(experiment, options.start, {}));
   } else {
-    check_teacher_folder(experiment, options.distill.teacher);
+    check_teacher_folder(experiment, "train_sparse", options.distill.teacher);
   }
 }
 
@@ -282,12 +311,17 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   const auto states = states_of(experiment, stages);
   const auto still_trains = [&](const char* stage) {
     const auto found = states.find(stage);
-    return found != states.end() && found->second.at("state") != "done";
+    return found != states.end() && found->second.at("state") != "done" &&
+           found->second.at("state") != "refused";
   };
   if (still_trains("train_sparse")) check_teacher(experiment);
-  // "dense" is the result of train, or what this stage starts from: either has been looked at.
-  const std::string& teacher = experiment.options.train_routed.distill.teacher;
-  if (still_trains("train_routed") && teacher != "dense") check_teacher_folder(experiment, teacher);
+  if (still_trains("train_routed")) {
+    const std::string& teacher = experiment.options.train_routed.distill.teacher;
+    // "dense" without a stage train is what this stage starts from, which has been looked at.
+    const bool trained = teacher == "dense" && experiment.stages.count("train");
+    if (trained && !states.contains("train")) routed_teacher(experiment);
+    if (teacher != "dense") check_teacher_folder(experiment, "train_routed", teacher);
+  }
   std::vector<std::string> splits = {"train", "validation"};
   const bool sweeps = std::find(stages.begin(), stages.end(), "sweep_tau") != stages.end();
   if (sweeps && experiment.options.sweep_tau.split == "test") splits.emplace_back("test");
@@ -314,7 +348,10 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
     if (stage == "convert") entry = conversion(options.convert, future);
     if (stage == "train_routed") {
       const auto& routed = options.train_routed;
-      entry = training(routed.train, future, future.size.has_relu(), !routed.distill.teacher.empty());
+      const bool relu = future.size.has_relu() || (experiment.stages.count("train_sparse") &&
+                                                   options.train_sparse.activation == "relu");
+      check_counts(experiment, *later);
+      entry = training(routed.train, future, relu, !routed.distill.teacher.empty());
     }
     if (stage == "sweep_tau") entry = sweeping(options.sweep_tau, future);
     add_state(entry, states.at(stage));

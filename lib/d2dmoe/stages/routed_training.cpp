@@ -6,6 +6,7 @@
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/eval/placement.h"
 #include "d2dmoe/eval/setting.h"
+#include "d2dmoe/kernels/break_even.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -52,6 +53,7 @@ moe::Selection drawn_selection(const config::RoutedTrainOptions& options, uint64
 
 void refresh_mean_norms(models::Model& model, const data::Dataset& train, uint64_t seed,
                         torch::Device device) {
+  const kernels::RepeatableChoice repeatable;  // as in training: the norms belong to the saved bytes
   constexpr int64_t kTokens = 8192;  // a mean over tokens and experts: known to a percent long before
   const eval::ScoreSample sample(model, train, /*oracle=*/false, kTokens, seed, device);
   int64_t index = 0;

@@ -24,6 +24,8 @@ constexpr NamedStage kRunners[] = {{"train", train},
                                    {"train_routed", train_routed},
                                    {"sweep_tau", sweep_tau}};
 
+static_assert(std::size(kRunners) == config::kStages.size());
+
 bool finished(const config::LoadedExperiment& experiment, const std::vector<std::string>& order) {
   return std::all_of(order.begin(), order.end(), [&](const std::string& stage) {
     return std::filesystem::exists(stage_dir(experiment, stage) / "result.json");

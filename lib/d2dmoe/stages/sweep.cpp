@@ -39,7 +39,9 @@ fs::path dense_folder(const config::LoadedExperiment& experiment, const fs::path
   const auto& dense = experiment.options.sweep_tau.dense;
   if (!dense.empty()) return start_folder(experiment, dense, {});
   if (experiment.stages.count("train")) return start_folder(experiment, "auto", {"train"});
-  return converted;
+  // Trained to be routed, a model is no baseline: the one before that is.
+  const bool routed = experiment.options.sweep_tau.start == "auto" && experiment.stages.count("train_routed");
+  return routed ? stage_start(experiment, "train_routed") : converted;
 }
 
 /// The dense baseline reads the same tokens or images and answers with the same classes, or its figures say
@@ -237,11 +239,6 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
   const auto& options = experiment.options.sweep_tau;
   const auto& data_options = experiment.options.data;
   const fs::path converted = stage_start(experiment, "sweep_tau");
-  D2D_CHECK_USAGE(
-      moe::is_converted(converted),
-      "[sweep-tau] '{}': has no d2dmoe.json, must be a converted model folder. Hint: run `d2dmoe convert` "
-      "first, or set sweep_tau.start",
-      converted);
   D2D_CHECK_USAGE(
       options.split != "test" || !data_options.test.empty(),
       "[sweep-tau] 'data.test': got nothing, must be the file to measure on. Hint: --set data.test=FILE, "

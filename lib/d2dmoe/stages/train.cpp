@@ -186,15 +186,20 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
   train::TrainJob job{.model = model, .teacher = nullptr, .data = data, .options = recipe.train, .run = run};
   job.seed = static_cast<uint64_t>(experiment.options.run.seed);
   job.device = device;
-  if (!recipe.teacher.empty()) {
-    job.teacher = load_teacher(recipe.teacher, data, recipe.stage);
-    job.distill = recipe.distill;
-  }
   if (recipe.routed) {
+    D2D_CHECK_USAGE(
+        data::is_of_tokens(data.task) || model->num_labels() == data.outputs(),
+        "[train-routed] '{}': has {} outputs, the task has {}. Hint: these data need a model that "
+        "was trained for them",
+        recipe.start, model->num_labels(), data.outputs());
     check_classes(recipe.start, *model, data);
     prepare_routed(*model, *recipe.routed);
     if (!recipe.routed->tau_range.empty())
       job.selection = [&](int64_t step) { return drawn_selection(*recipe.routed, job.seed, step); };
+  }
+  if (!recipe.teacher.empty()) {
+    job.teacher = load_teacher(recipe.teacher, data, recipe.stage);
+    job.distill = recipe.distill;
   }
   Json attention;
   if (recipe.sparse) {
@@ -254,19 +259,12 @@ Json train_sparse(const config::LoadedExperiment& experiment) {
 Json train_routed(const config::LoadedExperiment& experiment) {
   const config::RoutedTrainOptions& options = experiment.options.train_routed;
   const fs::path start = stage_start(experiment, "train_routed");
-  D2D_CHECK_USAGE(moe::is_converted(start),
-                  "[train-routed] '{}': is dense, must be a mixture of experts. Hint: run `d2dmoe convert` "
-                  "first, or set train_routed.start",
-                  start);
-  fs::path teacher = options.distill.teacher;
-  if (teacher == "dense")
-    teacher = experiment.stages.count("train") ? start_folder(experiment, "auto", {"train"}) : start;
   return fine_tune(experiment, {.stage = "train_routed",
                                 .train = options.train,
                                 .start = start,
                                 .routed = &options,
                                 .distill = &options.distill,
-                                .teacher = teacher});
+                                .teacher = routed_teacher(experiment)});
 }
 
 }  // namespace d2dmoe::stages
