@@ -218,8 +218,8 @@ TEST_CASE("converted folder: files that are missing or do not fit") {
   const auto file = folder.path() / "routers.safetensors";
   const std::string good = io::read_file(file);
   fs::remove(file);
-  CHECK(
-      contains(folder.load_error(), "needs it. Hint: copy the folder again, or run `d2dmoe convert` again"));
+  CHECK(contains(folder.load_error(),
+                 "needs it. Hint: copy the folder again, or run the stage that made it again"));
   io::write_file(file, good.substr(0, good.size() - 5));
   CHECK(contains(folder.load_error(), "routers.safetensors"));
   io::write_file(file, good);
