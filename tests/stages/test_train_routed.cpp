@@ -95,6 +95,12 @@ TEST_CASE("train_routed: the weights learn, routers and experts stay what they w
 
   const Json curve = stages::sweep_tau(experiment);
   CHECK(curve.at("converted") == (run / "train_routed/model").string());
+  // Trained to be routed, a model is no dense baseline, nor a teacher.
+  CHECK(curve.at("dense").at("folder") == (run / "convert/model").string());
+  CHECK(stages::routed_teacher(experiment) == run / "convert/model");
+  auto with_train = experiment;
+  with_train.stages.insert("train");
+  CHECK(contains(message_of([&] { stages::routed_teacher(with_train); }), "d2dmoe train`"));
 }
 
 TEST_CASE("train_routed: the mean norm that a floor is relative to is the trained model's") {
