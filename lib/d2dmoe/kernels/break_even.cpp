@@ -214,7 +214,8 @@ std::atomic<bool> repeatable = false;
 
 /// What RepeatableChoice puts in place of break_even_share: less than measured with 64 experts of 24 at 1024
 /// rows (0.64 for training, 0.78 for inference, one thread with AVX-512), because fewer rows and other sizes
-/// have lower ones. Narrower experts than a vector of floats did not pay in training at any share.
+/// have lower ones. Experts of 2 neurons did not pay in training at any share; sizes between were not
+/// measured and take the dense path too.
 double constant_share(const MlpWeights& w, int64_t experts, Pass pass) {
   constexpr int64_t kLeastSize = 16;
   if (w.hidden() / experts < kLeastSize) return 0;
