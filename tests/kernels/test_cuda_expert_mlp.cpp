@@ -177,6 +177,29 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("cuda expert_mlp: emulated, infinities give what the dense layer gives") {
+  torch::manual_seed(51);
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const auto type : kTypes)
+    for (const int64_t rows : {6, 20}) {
+      const MlpCase c{.rows = rows, .size = 1, .experts = 3, .activation = Activation::relu, .biases = false};
+      const auto w = test::to_dtype(test::random_weights(c), type);
+      w.w1[0].fill_(0.5), w.w1[1].fill_(-1);  // numbers that need few bits, beside others
+      auto x = torch::randn({c.rows, c.d_in});
+      x[0][0] = infinity;
+      x[1][1] = -infinity;
+      x[2][c.d_in - 1] = infinity;
+      x[3][0] = x[3][1] = infinity;
+      const auto mask = torch::eye(c.experts, torch::kBool).repeat({(rows + 2) / 3, 1}).slice(0, 0, rows);
+      const auto y = test::emulated_expert_mlp(Kernels::tuned, x.to(type), mask, w).to(torch::kDouble);
+      const auto want = wanted(x.to(type), mask, w, rows > cuda::kDecodeRows);
+      REQUIRE(want.isinf().any().item<bool>());
+      CHECK(torch::equal(y.isnan(), want.isnan()));
+      CHECK(torch::equal(y.eq(infinity), want.eq(infinity)));
+      CHECK(torch::equal(y.eq(-infinity), want.eq(-infinity)));
+    }
+}
+
 TEST_CASE("cuda expert_mlp: emulated, the bytes of a row do not depend on its neighbours") {
   torch::manual_seed(48);
   const MlpCase c{.rows = 150, .d_in = 40, .size = 24, .experts = 4, .d_out = 40};
@@ -251,6 +274,29 @@ TEST_CASE("cuda expert_mlp: on a device: the tuned and the plain kernels against
           check_result(
               test::on_device(Kernels::plain, x.to(torch::kCUDA), mask.to(torch::kCUDA), there).cpu(), x,
               mask, w, false);
+        }
+}
+
+TEST_CASE("cuda expert_mlp: on a device: every kernel on small shapes, for tools that watch memory",
+          "[cuda][small]") {
+  if (!on_a_device()) return;
+  torch::manual_seed(63);
+  for (const auto type : kTypes)
+    for (const int64_t rows : {1, 3, 9, 40, 300})
+      for (const int64_t size : {7, 24, 64, 128})
+        for (const bool gated : {false, true}) {
+          const MlpCase c{.rows = rows,
+                          .d_in = 72,
+                          .size = size,
+                          .experts = 5,
+                          .d_out = size == 7 ? 67 : 136,
+                          .gated = gated};
+          INFO(c.text() << ", " << c10::toString(type));
+          const auto w = test::to_dtype(test::random_weights(c), type);
+          const auto there = on_gpu(w);
+          const auto x = torch::randn({c.rows, c.d_in}).to(type);
+          const auto mask = test::random_mask(c, 0.4);
+          check_result(tuned_on_gpu(x, mask, there), x, mask, w, rows > cuda::kDecodeRows);
         }
 }
 

@@ -34,17 +34,20 @@ TEST_CASE("cuda plan: a tile's chunks have places of their own, and a matrix loa
     for (int c = 0; c < cuda::kLineChunks; ++c) lines.insert(cuda::line_chunk(r, c));
   CHECK((lines.size() == 512 && *lines.begin() == 0 && *lines.rbegin() == 511));
   for (int r = 0; r < 32; ++r)
-    for (int c = 0; c < 8; ++c) halves.insert(cuda::column_chunk<cuda::Bf16>(r, c));
-  CHECK((halves.size() == 256 && *halves.begin() == 0 && *halves.rbegin() == 255));
+    for (int c = 0; c < 16; ++c) halves.insert(cuda::column_chunk<cuda::Bf16>(r, c));
+  CHECK((halves.size() == 512 && *halves.begin() == 0 && *halves.rbegin() == 511));
   for (int r = 0; r < 16; ++r)
-    for (int c = 0; c < 16; ++c) floats.insert(cuda::column_chunk<float>(r, c));
-  CHECK((floats.size() == 256 && *floats.begin() == 0 && *floats.rbegin() == 255));
+    for (int c = 0; c < 32; ++c) floats.insert(cuda::column_chunk<float>(r, c));
+  CHECK((floats.size() == 512 && *floats.begin() == 0 && *floats.rbegin() == 511));
   for (int first = 0; first < 128; first += 8)
     for (int c = 0; c < cuda::kLineChunks; ++c)
       CHECK(groups_of([&](int i) { return cuda::line_chunk(first + i, c); }) == 8);
   for (int first = 0; first < 32; first += 8)
-    for (int c = 0; c < 8; ++c)
+    for (int c = 0; c < 16; ++c)
       CHECK(groups_of([&](int i) { return cuda::column_chunk<cuda::Bf16>(first + i, c); }) == 8);
+  for (int first = 0; first < 16; first += 4)  // two chunks of each of four lines
+    for (int c = 0; c < 32; c += 2)
+      CHECK(groups_of([&](int i) { return cuda::column_chunk<float>(first + i % 4, c + i / 4); }) == 8);
 }
 
 TEST_CASE("cuda plan: the working arrays hold their entries, apart from each other and aligned") {
@@ -65,8 +68,8 @@ TEST_CASE("cuda plan: the working arrays hold their entries, apart from each oth
           CHECK(p.tile_count >= p.tiles + sizeof(cuda::Tile) * p.most_tiles);
           CHECK(p.hidden >= p.tile_count + 4);
           CHECK(p.bytes >= p.hidden + bytes * pairs * p.stride);
-          const cuda::Plan narrow = cuda::with_narrow_bands(p, rows);
-          CHECK((narrow.band_rows <= 128 && narrow.bytes == p.bytes));
+          const cuda::Plan narrow = cuda::with_bands(p, rows, cuda::kNarrowestBand);
+          CHECK((narrow.band_rows == 32 && narrow.bytes == p.bytes));
           CHECK((narrow.bands * narrow.band_rows >= rows && (narrow.bands - 1) * narrow.band_rows < rows));
           CHECK(p.offsets >= p.before + 4 * (narrow.bands + 1) * experts);
           for (const size_t at : {p.before, p.offsets, p.rows, p.tiles, p.tile_count, p.hidden})

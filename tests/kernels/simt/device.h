@@ -182,6 +182,25 @@ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, T
       c[2 * r + j] += sum;
     }
 }
+/// What the tensor cores take a word of float32 for.
+inline float tf32_of(uint32_t bits) {
+  return float_of(bits & 0xffffe000u);
+}
+inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, Tf32) {
+  const MatrixWords mine = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  const uint8_t* all = simt::exchange(&mine, sizeof mine);
+  const unsigned g = lane_here() / 4, t = lane_here() % 4;
+  for (unsigned r = 0; r < 2; ++r)
+    for (unsigned j = 0; j < 2; ++j) {
+      float sum = 0;
+      for (unsigned k = 0; k < 8; ++k) {
+        const auto from_a = given_by<MatrixWords>(all, 4 * g + k % 4);
+        const auto from_b = given_by<MatrixWords>(all, 4 * (2 * t + j) + k % 4);
+        sum += tf32_of(from_a.a[r + k / 4 * 2]) * tf32_of(from_b.b[k / 4]);
+      }
+      c[2 * r + j] += sum;
+    }
+}
 
 inline Chunk load_chunk(const void* from) {
   if (reinterpret_cast<uintptr_t>(from) % 16)

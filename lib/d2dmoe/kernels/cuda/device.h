@@ -101,6 +101,16 @@ D2DMOE_DEVICE void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, 
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+/// c += a b over the warp: a is 16x8, b 8x8, both TF32 (of float32 words the lower 13 bits are not looked
+/// at), c 16x8 in float32, as above. a[0] holds (row g, column t), a[1] row g + 8, a[2] and a[3] the same of
+/// column t + 4; b0 holds (row t, column g), b1 row t + 4.
+D2DMOE_DEVICE void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, Tf32) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};\n"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
 
 /// Where the next kernel of the stream is queued by launch_early: lets it start beside this one.
 D2DMOE_DEVICE void let_next_start() {

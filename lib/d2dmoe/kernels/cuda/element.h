@@ -18,6 +18,8 @@ struct Bf16 {
 struct F16 {
   uint16_t bits;
 };
+/// Names the products of TF32 numbers: the upper 19 bits of float32.
+struct Tf32 {};
 
 /// Sixteen bytes: what one thread copies at once.
 struct alignas(16) Chunk {

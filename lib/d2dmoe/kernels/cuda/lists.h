@@ -7,7 +7,8 @@
 namespace d2dmoe::kernels::cuda::D2DMOE_SIMT {
 
 /// Sum of v over the threads of the block before this one; `total` is everybody's sum.
-/// @param scratch  kWarps ints of shared memory
+/// @param scratch  as many ints of shared memory as the block has warps
+template <int kBlockWarps = kWarps>
 D2DMOE_DEVICE int32_t sum_before(int32_t v, int32_t* scratch, int32_t* total) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   int32_t sum = v;
@@ -18,7 +19,7 @@ D2DMOE_DEVICE int32_t sum_before(int32_t v, int32_t* scratch, int32_t* total) {
   if (lane == 31) scratch[warp] = sum;
   __syncthreads();
   int32_t before = 0, all = 0;
-  for (int w = 0; w < kWarps; ++w) {
+  for (int w = 0; w < kBlockWarps; ++w) {
     if (w == warp) before = all;
     all += scratch[w];
   }

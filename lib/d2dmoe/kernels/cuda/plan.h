@@ -20,7 +20,7 @@ constexpr int kStep = kLineBytes / static_cast<int>(sizeof(T));  // the same in 
 // Steps in shared memory at a time. 4 stages of 128 + 128 lines are 64 KiB: two blocks fit into an A100's 164
 // KiB.
 constexpr int kStages = 4;
-constexpr int kColumns = 64;      // of the output that one block of `combine` owns
+constexpr int kColumns = 128;     // of the output that one block of `combine` owns
 constexpr int kDecodeRows = 16;   // most rows that take the decode path
 constexpr int kListExperts = 32;  // experts of one block of the kernels that make lists
 
@@ -33,10 +33,11 @@ D2DMOE_HOST_DEVICE inline int64_t tiles(int64_t count, int64_t tile) {
 D2DMOE_HOST_DEVICE inline int line_chunk(int r, int c) {
   return r * kLineChunks + (c ^ (r >> 1 & 3));
 }
-/// The same for lines of kColumns elements, 8 or 16 chunks.
+/// The same for lines of kColumns elements, 16 or 32 chunks. Of 16 bits, the same chunk of eight lines is
+/// read at a time; of float32, two neighbouring chunks of four lines.
 template <class T>
 D2DMOE_HOST_DEVICE inline int column_chunk(int r, int c) {
-  return r * (kColumns / kPerChunk<T>)+(c ^ (r & 7));
+  return r * (kColumns / kPerChunk<T>)+(c ^ (sizeof(T) == 4 ? (r & 3) * 2 : r & 7));
 }
 
 /// A run of pairs of one expert, at most tile_pairs of make_lists.
@@ -52,7 +53,7 @@ struct Plan {
   int64_t stride = 0;      ///< elements from one pair's activations to the next: S, up to whole chunks
   int64_t most_tiles = 0;  ///< tiles of kTilePairs when everything is chosen; larger ones are fewer
   size_t before = 0;       ///< [bands + 1, experts] int32: pairs of the expert in the bands above; last: all.
-                           ///< Has room for narrow bands
+                           ///< Has room for bands of kNarrowestBand rows
   size_t offsets = 0;      ///< [experts + 1] int32: first pair of the expert
   size_t rows = 0;         ///< [pairs] int32: the pair's row, by expert and band; see list_rows
   size_t tiles = 0;        ///< [most_tiles] Tile
@@ -67,14 +68,13 @@ struct Plan {
   bool decode() const { return splits > 0; }
 };
 
-/// Few bands waste the machine, small ones read the weights more often: at least about a hundred blocks for
-/// models of the usual widths (12 to 32 tiles of columns).
+/// Few bands waste the machine, small ones read the weights more often.
 inline int64_t band_rows_for(int64_t rows) {
   return rows >= 2048 ? 256 : rows >= 1024 ? 128 : rows >= 256 ? 64 : 32;
 }
 
-/// Rows of the widest bands on devices where a block has no shared memory for 256 of them.
-constexpr int64_t kNarrowBandRows = 128;
+/// Rows of the narrowest bands, a divisor of all others': the working arrays have room for so many bands.
+constexpr int64_t kNarrowestBand = 32;
 
 inline Plan plan_of(const ExpertMlpArgs& a) {
   const int64_t element = a.element == Element::float32 ? 4 : 2;
@@ -102,8 +102,7 @@ inline Plan plan_of(const ExpertMlpArgs& a) {
     p.bands = tiles(a.rows, p.band_rows);
     p.stride = tiles(a.expert_size(), chunk) * chunk;
     p.most_tiles = a.experts * tiles(a.rows, kTilePairs);
-    const int64_t narrowest = p.band_rows < kNarrowBandRows ? p.band_rows : kNarrowBandRows;
-    p.before = take(4 * (tiles(a.rows, narrowest) + 1) * a.experts);
+    p.before = take(4 * (tiles(a.rows, kNarrowestBand) + 1) * a.experts);
     p.offsets = take(4 * (a.experts + 1));
     p.rows = take(4 * a.rows * a.experts);
     p.tiles = take(static_cast<int64_t>(sizeof(Tile)) * p.most_tiles);
@@ -114,12 +113,10 @@ inline Plan plan_of(const ExpertMlpArgs& a) {
   return p;
 }
 
-/// The same plan with bands of at most kNarrowBandRows rows.
-inline Plan with_narrow_bands(Plan p, int64_t rows) {
-  if (p.band_rows > kNarrowBandRows) {
-    p.band_rows = kNarrowBandRows;
-    p.bands = tiles(rows, kNarrowBandRows);
-  }
+/// The same plan with bands of other rows, a multiple of kNarrowestBand.
+inline Plan with_bands(Plan p, int64_t rows, int64_t band_rows) {
+  p.band_rows = band_rows;
+  p.bands = tiles(rows, band_rows);
   return p;
 }
 

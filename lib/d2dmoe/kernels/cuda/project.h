@@ -47,12 +47,12 @@ struct ProjectTile {
   float sums[kA][4][4];
 
   // What this thread brings: its chunk of every kLinesApart-th line, a step further at each call. Lines that
-  // do not exist stay at the start of x or the weights, of which nothing is then read.
+  // do not exist are not brought: what is read in their place reaches only sums that nobody looks at.
   struct Source {
     const T* x[kXLines];
     const T* w[kWLines];
-    unsigned x_exists, w_exists;  // a bit per line
-    int left;                     // elements from the chunk to the end of its line
+    bool x_exists[kXLines], w_exists[kWLines];
+    int left;  // elements from the chunk to the end of its line
   };
 
   D2DMOE_DEVICE Source source() const {
@@ -60,22 +60,21 @@ struct ProjectTile {
               line = static_cast<int>(threadIdx.x) / kLineChunks;
     const int size = static_cast<int>(a.hidden / a.experts), k = chunk * kPerChunk<T>;
     Source s;
-    s.x_exists = s.w_exists = 0;
     s.left = static_cast<int>(a.d_in) - k;
 #pragma unroll
     for (int i = 0; i < kXLines; ++i) {
       const int r = line + i * kLinesApart;
-      s.x[i] = r < count ? a.x + list[r] * a.x_stride + k : a.x;
-      if (r < count) s.x_exists |= 1u << i;
+      s.x_exists[i] = r < count;
+      s.x[i] = a.x + (s.x_exists[i] ? list[r] * a.x_stride + k : 0);
     }
 #pragma unroll
     for (int i = 0; i < kWLines; ++i) {
-      const Line l = line_of<kGated>(line + i * kLinesApart);
+      const int j = line + i * kLinesApart;
+      const Line l = line_of<kGated>(j);
       const int64_t neuron = first_neuron + l.neuron;
-      const T* w = l.up ? a.wu : a.w1;
-      const bool exists = neuron < size;
-      s.w[i] = exists ? w + (static_cast<int64_t>(expert) * size + neuron) * a.d_in + k : w;
-      if (exists) s.w_exists |= 1u << i;
+      s.w_exists[i] = j < kWidth && neuron < size;
+      s.w[i] = (l.up ? a.wu : a.w1) +
+               (s.w_exists[i] ? (static_cast<int64_t>(expert) * size + neuron) * a.d_in + k : 0);
     }
     return s;
   }
@@ -83,22 +82,17 @@ struct ProjectTile {
   D2DMOE_DEVICE void bring_step(Source& s, Chunk* stage) const {
     const int chunk = static_cast<int>(threadIdx.x) % kLineChunks,
               line = static_cast<int>(threadIdx.x) / kLineChunks;
+    Chunk* to = stage + line_chunk(line, chunk);  // kLinesApart is a multiple of 8: the same place in each
     const int some = in_chunk<T>(s.left);
-    // Beyond the line's end an address stays where it is: nothing is read from it.
-    const int further = s.left > kStep<T> ? kStep<T> : 0;
 #pragma unroll
     for (int i = 0; i < kXLines; ++i) {
-      const bool exists = s.x_exists >> i & 1u;
-      bring<kAligned>(&stage[line_chunk(line + i * kLinesApart, chunk)], s.x[i], exists ? some : 0);
-      if (exists) s.x[i] += further;
+      if (s.x_exists[i]) bring<kAligned>(to + i * kLinesApart * kLineChunks, s.x[i], some);
+      s.x[i] += kStep<T>;
     }
 #pragma unroll
     for (int i = 0; i < kWLines; ++i) {
-      const int j = line + i * kLinesApart;
-      if (kWidth % kLinesApart != 0 && j >= kWidth) break;
-      const bool exists = s.w_exists >> i & 1u;
-      bring<kAligned>(&stage[kTilePairs * kLineChunks + line_chunk(j, chunk)], s.w[i], exists ? some : 0);
-      if (exists) s.w[i] += further;
+      if (s.w_exists[i]) bring<kAligned>(to + (kTilePairs + i * kLinesApart) * kLineChunks, s.w[i], some);
+      s.w[i] += kStep<T>;
     }
     s.left -= kStep<T>;
   }
@@ -106,12 +100,8 @@ struct ProjectTile {
   D2DMOE_DEVICE void multiply_all(Chunk* stages) {
     const int warp = static_cast<int>(threadIdx.x) / 32, down = warp / kAcross, across = warp % kAcross;
     // A warp's fragments lie kDown apart, so that a short tile is work for all warps.
-    Live live;
-    live.a = (count - 16 * down + 16 * kDown - 1) / (16 * kDown);
-    live.b = 0;
-    for (int j = 0; j < 4; ++j)
-      if (first_neuron + line_of<kGated>(32 * across + 8 * j).neuron < a.hidden / a.experts)
-        live.b |= 1u << j;
+    const int live = (count - 16 * down + 16 * kDown - 1) / (16 * kDown);
+    const int at_a = place_of_a(16 * down), at_b = kTilePairs * kLineChunks + place_of_b(32 * across);
 #pragma unroll
     for (int i = 0; i < kA; ++i)
 #pragma unroll
@@ -126,19 +116,26 @@ struct ProjectTile {
       if (s < steps) bring_step(from, stages + s * kStageChunks);
       copies_commit();
     }
-    live.k =
-        static_cast<int>(a.d_in);  // what is left of the line; a step looks no further than its own length
     for (int s = 0; s < steps; ++s) {
       copies_wait<kStages - 2>();
       __syncthreads();
       if (s + kStages - 1 < steps) bring_step(from, stages + (s + kStages - 1) % kStages * kStageChunks);
       copies_commit();
       const Chunk* stage = stages + s % kStages * kStageChunks;
-      multiply_lines(sums, stage, 16 * down, 16 * kDown, stage + kTilePairs * kLineChunks, 32 * across, live,
-                     T{});
-      live.k -= kStep<T>;
+      multiply_step<kA>(stage, at_a, at_b, live);
     }
     copies_wait<0>();
+  }
+
+  // By as many fragments as are live: no test within.
+  template <int kLive>
+  D2DMOE_DEVICE void multiply_step(const Chunk* stage, int at_a, int at_b, int live) {
+    if constexpr (kLive > 0) {
+      if (live >= kLive)
+        multiply_lines<T, kLive, 16 * kDown>(sums, stage, stage, at_a, at_b);
+      else
+        multiply_step<kLive - 1>(stage, at_a, at_b, live);
+    }
   }
 
   // Activations of this lane, two neighbouring neurons at a time; what lies beyond S falls into the padding.

@@ -15,6 +15,30 @@ inline bool whole_chunks(const void* start, int64_t apart_bytes) {
   return reinterpret_cast<uintptr_t>(start) % 16 == 0 && apart_bytes % 16 == 0;
 }
 
+constexpr int kFewestStages = 3, kMostStages = 4;  // of `combine`
+inline bool combine_fits(int64_t band_rows, int stages) {
+  constexpr int kDeclared = 1024;  // more than `combine` declares besides
+  return combine_shared(band_rows, stages) + kDeclared <= most_shared_bytes();
+}
+inline int stages_beside(int64_t band_rows) {
+  return combine_fits(band_rows, kMostStages) ? kMostStages : kFewestStages;
+}
+
+/// Rows of a band of `combine`, at most `widest`: what fits into a block's shared memory, and of that what
+/// takes the multiprocessors least time, if a band costs its rows and something besides. One block runs on
+/// each at a time.
+inline int64_t best_band_rows(int64_t rows, int64_t d_out, int64_t widest) {
+  constexpr int64_t kBesides = 64;
+  int64_t best = 0, best_cost = 0;
+  for (int64_t band = kNarrowestBand; band <= widest; band += kNarrowestBand) {
+    if (best > 0 && !combine_fits(band, kFewestStages)) break;
+    const int64_t blocks = tiles(rows, band) * tiles(d_out, kColumns);
+    const int64_t cost = tiles(blocks, multiprocessors()) * (band + kBesides);
+    if (best == 0 || cost <= best_cost) best = band, best_cost = cost;
+  }
+  return best;
+}
+
 template <class T>
 struct Run {
   TypedMlpArgs<T> a;
@@ -75,11 +99,13 @@ struct Run {
   }
 
   const char* combine_all(int64_t experts) const {
-    const auto kernel = w2t_aligned() ? combine<T, true> : combine<T, false>;
+    const bool aligned = w2t_aligned() && whole_chunks(a.y, a.d_out * static_cast<int64_t>(sizeof(T)));
+    const auto kernel = aligned ? combine<T, true> : combine<T, false>;
     const dim3 grid(static_cast<unsigned>(plan.bands), static_cast<unsigned>(tiles(a.d_out, kColumns)));
-    return launch(kernel, grid, dim3(kThreads), combine_shared(plan.band_rows), stream, a, lists(),
-                  static_cast<const T*>(at<T>(plan.hidden)), plan.stride, static_cast<int>(plan.band_rows),
-                  experts);
+    const int stages = stages_beside(plan.band_rows);
+    return launch(kernel, grid, dim3(kCombineThreads), combine_shared(plan.band_rows, stages), stream, a,
+                  lists(), static_cast<const T*>(at<T>(plan.hidden)), plan.stride,
+                  static_cast<int>(plan.band_rows), stages, experts);
   }
 
   template <int kRows>
@@ -143,9 +169,8 @@ struct Run {
 template <class T>
 const char* run(const ExpertMlpArgs& args, void* workspace, void* stream) {
   Plan plan = plan_of(args);
-  constexpr int kDeclared = 1024;  // more than `combine` declares besides
-  if (combine_shared(plan.band_rows) + kDeclared > most_shared_bytes())
-    plan = with_narrow_bands(plan, args.rows);
+  if (!plan.decode())
+    plan = with_bands(plan, args.rows, best_band_rows(args.rows, args.d_out, plan.band_rows));
   return Run<T>{TypedMlpArgs<T>(args), plan, static_cast<char*>(workspace), stream}.all();
 }
 

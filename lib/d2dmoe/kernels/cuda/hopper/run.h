@@ -79,14 +79,14 @@ struct Queue : device::Run<T> {
 
   explicit Queue(const Base& run) : Base(run) {
     if (plan.decode()) return;  // not for these kernels
-    plan.band_rows = band_rows();
-    plan.bands = tiles(a.rows, plan.band_rows);
+    plan = with_bands(plan, a.rows, band_rows());
   }
 
   // The narrowest bands that take no more rounds of all clusters than the widest: narrow ones leave room for
-  // more stages. Not narrower than the lists have room for.
+  // more stages.
   int64_t band_rows() const {
-    const int64_t widest = plan.band_rows, narrowest = widest < kNarrowBandRows ? widest : kNarrowBandRows;
+    constexpr int64_t kNarrow = 128;
+    const int64_t widest = plan.band_rows, narrowest = widest < kNarrow ? widest : kNarrow;
     const int64_t at_once = tiles(device::multiprocessors(), kCluster);
     const auto rounds = [&](int64_t rows) {
       return tiles(tiles(tiles(a.rows, rows), kCluster) * tiles(a.d_out, kOwned), at_once);
