@@ -45,6 +45,9 @@ message(STATUS "LibTorch: ${d2dmoe_torch_dir}")
 
 add_library(d2dmoe_torch INTERFACE)
 add_library(d2dmoe::torch ALIAS d2dmoe_torch)
+# Before LibTorch, whose libraries carry functions of an older libstdc++ with them: a program that takes
+# std::filesystem::remove_all from libtorch.so ends at address 0 where the system's libstdc++ is that of GCC 13 or later.
+target_link_libraries(d2dmoe_torch INTERFACE stdc++)
 if(D2DMOE_CUDA)
   set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
   enable_language(CUDA)

@@ -29,10 +29,13 @@ size_t groups_of(Place place) {
 }  // namespace
 
 TEST_CASE("cuda plan: a tile's chunks have places of their own, and a matrix load meets no bank twice") {
-  std::set<int> lines, halves, floats;
-  for (int r = 0; r < 128; ++r)
-    for (int c = 0; c < cuda::kLineChunks; ++c) lines.insert(cuda::line_chunk(r, c));
+  std::set<int> lines, wide, halves, floats;
+  for (int r = 0; r < 128; ++r) {
+    for (int c = 0; c < 4; ++c) lines.insert(cuda::line_chunk<4>(r, c));
+    for (int c = 0; c < 8; ++c) wide.insert(cuda::line_chunk<8>(r, c));
+  }
   CHECK((lines.size() == 512 && *lines.begin() == 0 && *lines.rbegin() == 511));
+  CHECK((wide.size() == 1024 && *wide.begin() == 0 && *wide.rbegin() == 1023));
   for (int r = 0; r < 32; ++r)
     for (int c = 0; c < 16; ++c) halves.insert(cuda::column_chunk<cuda::Bf16>(r, c));
   CHECK((halves.size() == 512 && *halves.begin() == 0 && *halves.rbegin() == 511));
@@ -40,8 +43,11 @@ TEST_CASE("cuda plan: a tile's chunks have places of their own, and a matrix loa
     for (int c = 0; c < 32; ++c) floats.insert(cuda::column_chunk<float>(r, c));
   CHECK((floats.size() == 512 && *floats.begin() == 0 && *floats.rbegin() == 511));
   for (int first = 0; first < 128; first += 8)
-    for (int c = 0; c < cuda::kLineChunks; ++c)
-      CHECK(groups_of([&](int i) { return cuda::line_chunk(first + i, c); }) == 8);
+    for (int c = 0; c < 4; ++c) {
+      CHECK(groups_of([&](int i) { return cuda::line_chunk<4>(first + i, c); }) == 8);
+      CHECK(groups_of([&](int i) { return cuda::line_chunk<8>(first + i, c); }) == 8);
+      CHECK(groups_of([&](int i) { return cuda::line_chunk<8>(first + i, c + 4); }) == 8);
+    }
   for (int first = 0; first < 32; first += 8)
     for (int c = 0; c < 16; ++c)
       CHECK(groups_of([&](int i) { return cuda::column_chunk<cuda::Bf16>(first + i, c); }) == 8);

@@ -85,8 +85,8 @@ TEST_CASE("cuda simt: matrix loads give each lane its elements, transposed or no
     for (unsigned c = 0; c < 8; ++c) memory[(31 - lane) * 8 + c] = static_cast<uint16_t>(8 * lane + c);
     __syncthreads();
     uint32_t straight[4], transposed[4];
-    load_matrices(straight, memory + (31 - lane) * 8);
-    load_matrices_transposed(transposed, memory + (31 - lane) * 8);
+    load_matrices(straight, shared_address(memory + (31 - lane) * 8));
+    load_matrices_transposed(transposed, shared_address(memory + (31 - lane) * 8));
     for (unsigned m = 0; m < 4; ++m) {
       const unsigned first = 64 * m + 8 * (lane / 4) + 2 * (lane % 4);
       CHECK(straight[m] == (first | (first + 1) << 16));
@@ -96,13 +96,35 @@ TEST_CASE("cuda simt: matrix loads give each lane its elements, transposed or no
   });
 }
 
+TEST_CASE("cuda simt: the warp's product of TF32 numbers looks at their upper 19 bits") {
+  torch::manual_seed(3);
+  // Table "Matrix fragments for mma.m16n8k8 with .tf32": a 16x8, b 8x8.
+  const auto a = torch::randn({16, 8}), b = torch::randn({8, 8});
+  auto c = torch::full({16, 8}, NAN);
+  const float *pa = a.const_data_ptr<float>(), *pb = b.const_data_ptr<float>();
+  float* pc = c.data_ptr<float>();
+  simt::run_grid(1, 32, 0, [&] {
+    const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
+    const uint32_t words[4] = {bits_of(pa[g * 8 + t]), bits_of(pa[(g + 8) * 8 + t]),
+                               bits_of(pa[g * 8 + t + 4]), bits_of(pa[(g + 8) * 8 + t + 4])};
+    float sums[4] = {1, 1, 1, 1};
+    multiply(sums, words, bits_of(pb[t * 8 + g]), bits_of(pb[(t + 4) * 8 + g]), Tf32{});
+    for (unsigned i = 0; i < 4; ++i) pc[(i < 2 ? g : g + 8) * 8 + t * 2 + (i & 1)] = sums[i];
+  });
+  const auto cut = [](const torch::Tensor& x) {
+    return x.view(torch::kInt).bitwise_and(~0x1fff).view(torch::kFloat).to(torch::kDouble);
+  };
+  const auto want = torch::mm(cut(a), cut(b)) + 1;
+  CHECK((c.to(torch::kDouble) - want).abs().max().item<double>() < 1e-5);  // 8 products of 22 bits
+}
+
 TEST_CASE("cuda simt: an asynchronous copy is there after the wait, not before, and fills with zeros") {
   alignas(16) static const uint32_t source[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   simt::run_grid(1, 1, 32, [] {
     auto* memory = reinterpret_cast<uint32_t*>(dynamic_shared());
-    copy_async(memory, source, 16);
+    copy_async(shared_address(memory), source, 16);
     copies_commit();
-    copy_async(memory + 4, source + 4, 6);
+    copy_async(shared_address(memory + 4), source + 4, 6);
     copies_commit();
     CHECK(memory[0] == 0xffffffffu);
     copies_wait<1>();

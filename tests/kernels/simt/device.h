@@ -118,7 +118,14 @@ inline void store(F16* to, float v) {
 inline uint8_t* dynamic_shared() {
   return simt::dynamic_shared();
 }
-inline void copy_async(void* to, const void* from, int bytes) {
+using SharedAddress = uint8_t*;
+inline SharedAddress shared_address(const void* p) {
+  return static_cast<uint8_t*>(const_cast<void*>(p));
+}
+inline SharedAddress kept_shared_address(const void* p) {
+  return shared_address(p);
+}
+inline void copy_async(SharedAddress to, const void* from, int bytes) {
   simt::copy_start(to, from, bytes);
 }
 inline void copies_commit() {
@@ -140,7 +147,7 @@ inline uint16_t matrix_element(const uint8_t* all, unsigned i, unsigned r, unsig
   std::memcpy(&v, row + 2 * c, sizeof v);
   return v;
 }
-inline void load_matrices(uint32_t (&out)[4], const void* row) {
+inline void load_matrices(uint32_t (&out)[4], SharedAddress row) {
   const uint8_t* all = simt::exchange(&row, sizeof row);
   const unsigned g = lane_here() / 4, t = lane_here() % 4;
   for (unsigned i = 0; i < 4; ++i)
@@ -148,7 +155,7 @@ inline void load_matrices(uint32_t (&out)[4], const void* row) {
                                                     << 16;
   __syncwarp();  // the elements are read before anybody goes on
 }
-inline void load_matrices_transposed(uint32_t (&out)[4], const void* row) {
+inline void load_matrices_transposed(uint32_t (&out)[4], SharedAddress row) {
   const uint8_t* all = simt::exchange(&row, sizeof row);
   const unsigned g = lane_here() / 4, t = lane_here() % 4;
   for (unsigned i = 0; i < 4; ++i)

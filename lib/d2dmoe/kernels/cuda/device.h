@@ -47,15 +47,23 @@ D2DMOE_DEVICE uint8_t* dynamic_shared() {
   extern __shared__ __align__(16) uint8_t memory[];
   return memory;
 }
-D2DMOE_DEVICE uint32_t shared_address(const void* p) {
+/// Where something stands in shared memory, in bytes.
+using SharedAddress = uint32_t;
+D2DMOE_DEVICE SharedAddress shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+/// The same, kept in a register: the compiler would work it out again and again.
+D2DMOE_DEVICE SharedAddress kept_shared_address(const void* p) {
+  SharedAddress at = shared_address(p);
+  asm volatile("" : "+r"(at));
+  return at;
 }
 
 /// Starts to copy the first `bytes` (0 … 16) of 16 bytes from global to shared memory, zeros in place of the
 /// others. Both addresses are multiples of 16, also where bytes is 0. The thread that started the copy sees
 /// it after copies_wait, other threads after a barrier that follows.
-D2DMOE_DEVICE void copy_async(void* to, const void* from, int bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)),
+D2DMOE_DEVICE void copy_async(SharedAddress to, const void* from, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to),
                "l"(__cvta_generic_to_global(from)), "r"(bytes)
                : "memory");
 }
@@ -72,16 +80,16 @@ D2DMOE_DEVICE void copies_wait() {
 /// Four 8x8 matrices of 16-bit elements from shared memory. Lanes 8i … 8i+7 give the addresses of the rows of
 /// matrix i (16 bytes each, 16-byte aligned). Lane l gets of each matrix the elements (row l / 4, columns
 /// 2 (l % 4) and the next) in one word, lower column in the lower half.
-D2DMOE_DEVICE void load_matrices(uint32_t (&out)[4], const void* row) {
+D2DMOE_DEVICE void load_matrices(uint32_t (&out)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-               : "r"(shared_address(row)));
+               : "r"(row));
 }
 /// The same of the transposed matrices: lane l gets (rows 2 (l % 4) and the next, column l / 4).
-D2DMOE_DEVICE void load_matrices_transposed(uint32_t (&out)[4], const void* row) {
+D2DMOE_DEVICE void load_matrices_transposed(uint32_t (&out)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-               : "r"(shared_address(row)));
+               : "r"(row));
 }
 
 /// c += a b over the warp: a is 16x16, b 16x8, c 16x8 in float32. With g = lane / 4 and t = lane % 4, a[0]
@@ -176,7 +184,8 @@ inline cudaError_t allow_shared_memory(const void* kernel) {
 template <class... Parameters, class... Arguments>
 const char* launch_early(bool early, void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes,
                          void* stream, Arguments... arguments) {
-  constexpr int kWithoutAsking = 48 * 1024;  // a kernel gets more shared memory only after this call
+  // A kernel gets more than 48 KiB, what it declares included, only after this call.
+  constexpr int kWithoutAsking = 40 * 1024;
   cudaError_t error = cudaSuccess;
   if (shared_bytes > kWithoutAsking) error = allow_shared_memory(reinterpret_cast<const void*>(kernel));
   if (error == cudaSuccess) {

@@ -12,10 +12,10 @@ bool available(int device);
 size_t workspace_bytes(const ExpertMlpArgs& args);
 /// expert_mlp on device pointers of the current device; returns when the work is queued on `stream` (a
 /// cudaStream_t), without waiting for the device, and may be captured in a CUDA graph. Products run on
-/// tensor cores: of float32 numbers as three of their TF32 halves, which is about as exact as float32 (2^-20 of
-/// each product is left out); sums are float32, and the activations between
-/// the two products are rounded to the element type when there are more than 16 rows. Every output element is
-/// summed in a fixed order (that of the experts above 16 rows): the same bytes at every run.
+/// tensor cores: of float32 numbers as three of their TF32 halves, which is about as exact as float32 (2^-20
+/// of each product is left out); sums are float32, and the activations between the two products are rounded
+/// to the element type when there are more than 16 rows. Every output element is summed in a fixed order
+/// (that of the experts above 16 rows): the same bytes at every run.
 /// @param workspace  workspace_bytes(args) bytes, 256-byte aligned
 /// @return           nullptr, or why it failed
 const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream);

@@ -13,13 +13,16 @@ namespace d2dmoe::kernels::cuda {
 constexpr int kThreads = 256, kWarps = kThreads / 32;  // of the kernels that multiply
 // Pairs (row, expert) of one tile: enough that a tile of weights, read from L2, is used 128 times.
 constexpr int kTilePairs = 128;
-constexpr int kLineBytes = 64;  // of each row of a tile that one step multiplies
-constexpr int kLineChunks = kLineBytes / 16;
+// Of each row of a tile, what one step multiplies: of the first product 64 bytes, of the second 128.
+constexpr int kLineChunks = 4, kWideChunks = 8;
+constexpr int kLineBytes = kLineChunks * 16;
 template <class T>
-constexpr int kStep = kLineBytes / static_cast<int>(sizeof(T));  // the same in elements
+constexpr int kStep = kLineChunks* kPerChunk<T>;  // the same in elements
+template <class T>
+constexpr int kWideStep = kWideChunks* kPerChunk<T>;
 // Steps in shared memory at a time. 4 stages of 128 + 128 lines are 64 KiB: two blocks fit into an A100's 164
 // KiB.
-constexpr int kStages = 4;
+constexpr int kStages = 4;        // of the first product
 constexpr int kColumns = 128;     // of the output that one block of `combine` owns
 constexpr int kDecodeRows = 16;   // most rows that take the decode path
 constexpr int kListExperts = 32;  // experts of one block of the kernels that make lists
@@ -28,10 +31,11 @@ D2DMOE_HOST_DEVICE inline int64_t tiles(int64_t count, int64_t tile) {
   return (count + tile - 1) / tile;
 }
 
-/// Place of 16-byte chunk c of line r in a tile of 64-byte lines, in chunks. The eight chunks (r … r + 7, c)
-/// that one matrix load reads lie in eight different groups of four banks.
+/// Place of 16-byte chunk c of line r in a tile of lines of 4 or 8 chunks, in chunks. The eight chunks
+/// (r … r + 7, c) that one matrix load reads lie in eight different groups of four banks.
+template <int kChunks>
 D2DMOE_HOST_DEVICE inline int line_chunk(int r, int c) {
-  return r * kLineChunks + (c ^ (r >> 1 & 3));
+  return r * kChunks + (c ^ (kChunks == 4 ? r >> 1 & 3 : r & 7));
 }
 /// The same for lines of kColumns elements, 16 or 32 chunks. Of 16 bits, the same chunk of eight lines is
 /// read at a time; of float32, two neighbouring chunks of four lines.

@@ -44,7 +44,7 @@ struct ProjectTile {
   const TypedMlpArgs<T>& a;
   const int32_t* list;
   int count, expert, first_neuron;
-  float sums[kA][4][4];
+  Sums<T, kA> sums;
 
   // What this thread brings: its chunk of every kLinesApart-th line, a step further at each call. Lines that
   // do not exist are not brought: what is read in their place reaches only sums that nobody looks at.
@@ -53,6 +53,7 @@ struct ProjectTile {
     const T* w[kWLines];
     bool x_exists[kXLines], w_exists[kWLines];
     int left;  // elements from the chunk to the end of its line
+    int to;    // its place in a stage; kLinesApart is a multiple of 8: the same in each line
   };
 
   D2DMOE_DEVICE Source source() const {
@@ -61,6 +62,7 @@ struct ProjectTile {
     const int size = static_cast<int>(a.hidden / a.experts), k = chunk * kPerChunk<T>;
     Source s;
     s.left = static_cast<int>(a.d_in) - k;
+    s.to = line_chunk<kLineChunks>(line, chunk);
 #pragma unroll
     for (int i = 0; i < kXLines; ++i) {
       const int r = line + i * kLinesApart;
@@ -79,68 +81,67 @@ struct ProjectTile {
     return s;
   }
 
-  D2DMOE_DEVICE void bring_step(Source& s, Chunk* stage) const {
-    const int chunk = static_cast<int>(threadIdx.x) % kLineChunks,
-              line = static_cast<int>(threadIdx.x) / kLineChunks;
-    Chunk* to = stage + line_chunk(line, chunk);  // kLinesApart is a multiple of 8: the same place in each
+  D2DMOE_DEVICE void bring_step(Source& s, Shared stage) const {
+    const Shared to = stage.at(s.to);
     const int some = in_chunk<T>(s.left);
 #pragma unroll
     for (int i = 0; i < kXLines; ++i) {
-      if (s.x_exists[i]) bring<kAligned>(to + i * kLinesApart * kLineChunks, s.x[i], some);
+      if (s.x_exists[i]) bring<kAligned>(to.at(i * kLinesApart * kLineChunks), s.x[i], some);
       s.x[i] += kStep<T>;
     }
 #pragma unroll
     for (int i = 0; i < kWLines; ++i) {
-      if (s.w_exists[i]) bring<kAligned>(to + (kTilePairs + i * kLinesApart) * kLineChunks, s.w[i], some);
+      if (s.w_exists[i]) bring<kAligned>(to.at((kTilePairs + i * kLinesApart) * kLineChunks), s.w[i], some);
       s.w[i] += kStep<T>;
     }
     s.left -= kStep<T>;
   }
 
-  D2DMOE_DEVICE void multiply_all(Chunk* stages) {
+  template <bool kChecked>
+  D2DMOE_DEVICE void multiply_all(Shared stages) {
     const int warp = static_cast<int>(threadIdx.x) / 32, down = warp / kAcross, across = warp % kAcross;
     // A warp's fragments lie kDown apart, so that a short tile is work for all warps.
     const int live = (count - 16 * down + 16 * kDown - 1) / (16 * kDown);
-    const int at_a = place_of_a(16 * down), at_b = kTilePairs * kLineChunks + place_of_b(32 * across);
-#pragma unroll
-    for (int i = 0; i < kA; ++i)
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-#pragma unroll
-        for (int q = 0; q < 4; ++q) sums[i][j][q] = 0;
-
+    const int at_a = place_of_a<kLineChunks>(16 * down),
+              at_b = kTilePairs * kLineChunks + place_of_b<kLineChunks>(32 * across);
+    sums.clear();
     Source from = source();
     const int steps = static_cast<int>(tiles(a.d_in, kStep<T>));
     __syncthreads();  // the stages may still be read for the tile before
     for (int s = 0; s < kStages - 1; ++s) {
-      if (s < steps) bring_step(from, stages + s * kStageChunks);
+      if (s < steps) bring_step(from, stages.at(s * kStageChunks));
       copies_commit();
     }
     for (int s = 0; s < steps; ++s) {
       copies_wait<kStages - 2>();
       __syncthreads();
-      if (s + kStages - 1 < steps) bring_step(from, stages + (s + kStages - 1) % kStages * kStageChunks);
+      if (s + kStages - 1 < steps) bring_step(from, stages.at((s + kStages - 1) % kStages * kStageChunks));
       copies_commit();
-      const Chunk* stage = stages + s % kStages * kStageChunks;
-      multiply_step<kA>(stage, at_a, at_b, live);
+      const Shared stage = stages.at(s % kStages * kStageChunks);
+      if constexpr (kChecked)  // seldom
+        multiply_lines<T, true, kA, 16 * kDown>(sums, stage, stage, at_a, at_b);
+      else
+        multiply_step<kA>(stage, at_a, at_b, live);
     }
     copies_wait<0>();
   }
 
   // By as many fragments as are live: no test within.
   template <int kLive>
-  D2DMOE_DEVICE void multiply_step(const Chunk* stage, int at_a, int at_b, int live) {
+  D2DMOE_DEVICE void multiply_step(Shared stage, int at_a, int at_b, int live) {
     if constexpr (kLive > 0) {
       if (live >= kLive)
-        multiply_lines<T, kLive, 16 * kDown>(sums, stage, stage, at_a, at_b);
+        multiply_lines<T, false, kLive, 16 * kDown>(sums, stage, stage, at_a, at_b);
       else
         multiply_step<kLive - 1>(stage, at_a, at_b, live);
     }
   }
 
   // Activations of this lane, two neighbouring neurons at a time; what lies beyond S falls into the padding.
+  // @return  whether all are finite
   template <class Activate>
-  D2DMOE_DEVICE void write(T* hidden, int64_t stride, Activate activate) const {
+  D2DMOE_DEVICE bool write(T* hidden, int64_t stride, Activate activate) const {
+    bool finite = true;
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
     const int down = warp / kAcross, across = warp % kAcross;
     const int size = static_cast<int>(a.hidden / a.experts);
@@ -168,13 +169,15 @@ struct ProjectTile {
           Pair h;
 #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            float v = activate(sums[f][j][2 * r + c] + b1[c]);
-            if (kGated) v *= sums[f][j + 2][2 * r + c] + bu[c];
+            float v = activate(sums.whole[f][j][2 * r + c] + b1[c]);
+            if (kGated) v *= sums.whole[f][j + 2][2 * r + c] + bu[c];
             store(&h.of[c], v);
+            finite &= i + c >= size || v - v == 0;
           }
           *reinterpret_cast<Pair*>(hidden + pair * stride + i) = h;
         }
     }
+    return finite;
   }
 };
 
@@ -184,6 +187,10 @@ struct ProjectTile {
 template <class T, bool kGated, bool kAligned, int kWidth>
 __global__ void __launch_bounds__(kThreads, (kProjectBlocks<T, kWidth>))
     project(TypedMlpArgs<T> a, Lists l, T* hidden, int64_t stride) {
+  __shared__ int32_t again[2];
+  uint8_t* shared = dynamic_shared();
+  const Shared stages = {reinterpret_cast<Chunk*>(shared), kept_shared_address(shared)};
+  int turn = 0;
   const int groups = static_cast<int>(tiles(a.hidden / a.experts, kTileNeurons<kGated, kWidth>));
   for (int64_t i = blockIdx.x; i < static_cast<int64_t>(*l.tile_count) * groups; i += gridDim.x) {
     const Tile tile = l.tiles[i / groups];
@@ -195,8 +202,31 @@ __global__ void __launch_bounds__(kThreads, (kProjectBlocks<T, kWidth>))
                                                tile.expert,
                                                static_cast<int>(i % groups) * kTileNeurons<kGated, kWidth>,
                                                {}};
-    t.multiply_all(reinterpret_cast<Chunk*>(dynamic_shared()));
-    with_activation(a.activation, [&](auto activate) { t.write(hidden + first * stride, stride, activate); });
+    const auto write = [&] {
+      bool finite = true;
+      with_activation(a.activation,
+                      [&](auto activate) { finite = t.write(hidden + first * stride, stride, activate); });
+      return finite;
+    };
+    if constexpr (sizeof(T) != 4) {
+      t.template multiply_all<false>(stages);
+      write();
+    } else {
+      // What came out infinite or NaN is done again with an eye on infinite factors.
+      bool checked = false;
+      do {
+        if (checked)
+          t.template multiply_all<true>(stages);
+        else
+          t.template multiply_all<false>(stages);
+        if (threadIdx.x == 0) again[turn] = 0;
+        __syncthreads();
+        if (!write() && !checked) again[turn] = 1;
+        __syncthreads();
+        checked = again[turn] != 0;
+        turn ^= 1;  // the flag may still be read
+      } while (checked);
+    }
   }
 }
 

@@ -15,7 +15,7 @@ inline bool whole_chunks(const void* start, int64_t apart_bytes) {
   return reinterpret_cast<uintptr_t>(start) % 16 == 0 && apart_bytes % 16 == 0;
 }
 
-constexpr int kFewestStages = 3, kMostStages = 4;  // of `combine`
+constexpr int kFewestStages = 2, kMostStages = 3;  // of `combine`
 inline bool combine_fits(int64_t band_rows, int stages) {
   constexpr int kDeclared = 1024;  // more than `combine` declares besides
   return combine_shared(band_rows, stages) + kDeclared <= most_shared_bytes();
@@ -103,7 +103,7 @@ struct Run {
     const auto kernel = aligned ? combine<T, true> : combine<T, false>;
     const dim3 grid(static_cast<unsigned>(plan.bands), static_cast<unsigned>(tiles(a.d_out, kColumns)));
     const int stages = stages_beside(plan.band_rows);
-    return launch(kernel, grid, dim3(kCombineThreads), combine_shared(plan.band_rows, stages), stream, a,
+    return launch(kernel, grid, dim3(kCombineThreads<T>), combine_shared(plan.band_rows, stages), stream, a,
                   lists(), static_cast<const T*>(at<T>(plan.hidden)), plan.stride,
                   static_cast<int>(plan.band_rows), stages, experts);
   }

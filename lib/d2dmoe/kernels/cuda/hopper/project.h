@@ -104,7 +104,8 @@ struct Projection {
         uint8_t* to = stage + swizzled(line, chunk);
 #pragma unroll
         for (int r = 0; r < kMine; ++r) {
-          device::copy_async(to + r * kLinesApart * kLine, x[r], exists >> r & 1u ? bytes : 0);
+          device::copy_async(device::shared_address(to + r * kLinesApart * kLine), x[r],
+                             exists >> r & 1u ? bytes : 0);
           if (left > kInner) x[r] += kInner;  // beyond the line's end nothing is read
         }
         arrive_with_copies(full);
