@@ -33,7 +33,9 @@ const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream)
 }
 
 bool pays(const ExpertMlpArgs& args) {
-  return args.rows <= kDecodeRows || args.element == Element::float32 || hopper_takes(args, nullptr);
+  constexpr int64_t kFewestRows = 1024;  // of float32: fewer do not make up for the lists
+  if (args.rows <= kDecodeRows) return true;
+  return args.element == Element::float32 ? args.rows >= kFewestRows : hopper_takes(args, nullptr);
 }
 
 }  // namespace d2dmoe::kernels::cuda

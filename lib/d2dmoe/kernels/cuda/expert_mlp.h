@@ -20,10 +20,9 @@ size_t workspace_bytes(const ExpertMlpArgs& args);
 /// @return           nullptr, or why it failed
 const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream);
 
-/// Whether expert_mlp is faster than the dense layer where most experts are skipped: few rows (assumed: their
-/// present kernels have not been timed), float32, or a
-/// call that the kernels for sm_90a take. Those for all devices were slower than the dense layer in 16-bit
-/// types even with a tenth of the experts.
+/// Whether a call of expert_mlp takes less time than one of the dense layer where most experts are skipped
+/// (docs/cuda.md has the figures): up to 16 rows, 1024 and more rows of float32, and what the kernels for
+/// sm_90a take. Those for all devices are slower than the dense layer in 16-bit types.
 /// @param args  y and the workspace may be missing
 bool pays(const ExpertMlpArgs& args);
 
