@@ -1,5 +1,5 @@
 // Times the kernels of the routed layer against the dense one: d2dmoe_bench_expert_mlp --help
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <CLI/CLI.hpp>
 #include <iostream>

@@ -1,5 +1,5 @@
 // Times the forward pass of a whole classifier on given texts: d2dmoe_bench_model --help
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>

@@ -1,6 +1,6 @@
 #include "d2dmoe/data/choice_source.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "d2dmoe/io/atomic_file.h"
 #include "support/support.h"

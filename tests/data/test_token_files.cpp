@@ -1,6 +1,6 @@
 #include "d2dmoe/data/token_count.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <fstream>
 

@@ -1,3 +1,4 @@
+#include <torch/nn/functional/loss.h>
 #include "d2dmoe/eval/evaluate.h"
 
 #include "d2dmoe/core/error.h"

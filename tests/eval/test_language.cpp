@@ -1,5 +1,5 @@
 // What transformers makes of the real stories260k (scripts/golden/language.py), and what we make of it.
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/data/block_source.h"

@@ -1,4 +1,6 @@
 // Decoders against transformers (scripts/golden/decoders.py), and what holds for each.
+#include <torch/nn/utils/clip_grad.h>
+#include <torch/optim/adamw.h>
 #include <malloc.h>
 
 #include <cstdlib>

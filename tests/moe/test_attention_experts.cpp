@@ -1,5 +1,5 @@
 // Attention projections as experts, for the small models of every family below tests/golden.
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/models/attention_sites.h"

@@ -1,3 +1,4 @@
+#include <torch/optim/adam.h>
 #include "d2dmoe/moe/router.h"
 #include "d2dmoe/moe/router_optimizer.h"
 #include "support/support.h"

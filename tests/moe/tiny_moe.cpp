@@ -1,6 +1,6 @@
 #include "tiny_moe.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "d2dmoe/core/random.h"
 #include "d2dmoe/data/text_source.h"

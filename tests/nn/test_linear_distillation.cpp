@@ -1,6 +1,6 @@
 #include "d2dmoe/nn/linear_distillation.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "d2dmoe/core/error.h"
 #include "support/support.h"

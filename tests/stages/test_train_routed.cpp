@@ -1,5 +1,5 @@
 // Fine-tuning of a converted model with the experts that its routers choose.
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <fstream>
 #include <set>

@@ -1,7 +1,11 @@
 #pragma once
 
 // The one place where torch and Catch2 meet: torch's macros CHECK and LOG collide with Catch2's.
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/cuda.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #undef CHECK
 #undef LOG

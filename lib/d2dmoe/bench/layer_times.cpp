@@ -1,6 +1,6 @@
 #include "d2dmoe/bench/layer_times.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <chrono>

@@ -1,7 +1,8 @@
+#include <torch/special.h>
 #include "d2dmoe/bench/synthetic_layer.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <array>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "d2dmoe/cluster/split_statistics.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

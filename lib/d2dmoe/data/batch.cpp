@@ -1,6 +1,6 @@
 #include "d2dmoe/data/batch.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <numeric>

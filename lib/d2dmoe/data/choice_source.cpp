@@ -1,7 +1,7 @@
 #include "d2dmoe/data/choice_source.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <charconv>

@@ -1,7 +1,7 @@
 #include "d2dmoe/data/token_files.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <chrono>
 #include <thread>

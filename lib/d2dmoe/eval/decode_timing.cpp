@@ -1,7 +1,9 @@
+#include <torch/utils.h>
+#include <ATen/Parallel.h>
 #include "d2dmoe/eval/decode_timing.h"
 
 #include <torch/cuda.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <chrono>

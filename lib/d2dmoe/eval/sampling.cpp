@@ -1,6 +1,6 @@
 #include "d2dmoe/eval/sampling.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 

@@ -1,3 +1,4 @@
+#include <torch/utils.h>
 #include "d2dmoe/eval/timing.h"
 
 #include <torch/cuda.h>

@@ -1,6 +1,6 @@
 #include "d2dmoe/moe/conversion.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <set>

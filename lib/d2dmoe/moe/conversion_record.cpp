@@ -1,6 +1,6 @@
 #include "d2dmoe/moe/conversion_record.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <set>
 

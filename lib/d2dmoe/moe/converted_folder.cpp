@@ -1,6 +1,6 @@
 #include "d2dmoe/moe/converted_folder.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <future>

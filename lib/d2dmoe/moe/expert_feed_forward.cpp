@@ -1,7 +1,7 @@
 #include "d2dmoe/moe/expert_feed_forward.h"
 
 #include <ATen/autocast_mode.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/kernels/break_even.h"

@@ -1,7 +1,7 @@
 #include "d2dmoe/moe/router.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 

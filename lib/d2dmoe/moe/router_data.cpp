@@ -1,7 +1,7 @@
 #include "d2dmoe/moe/router_data.h"
 
 #include <c10/core/impl/LocalDispatchKeySet.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "d2dmoe/moe/router_optimizer.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 

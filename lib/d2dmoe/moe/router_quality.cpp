@@ -1,6 +1,6 @@
 #include "d2dmoe/moe/router_quality.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>

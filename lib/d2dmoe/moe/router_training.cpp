@@ -1,7 +1,7 @@
 #include "d2dmoe/moe/router_training.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "d2dmoe/moe/selection_rules.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <bit>

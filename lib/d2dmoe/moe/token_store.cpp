@@ -3,7 +3,7 @@
 #include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 #include <unistd.h>
 
 #include <algorithm>

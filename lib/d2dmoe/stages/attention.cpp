@@ -1,6 +1,6 @@
 #include "d2dmoe/stages/attention.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <chrono>
 

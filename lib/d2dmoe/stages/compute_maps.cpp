@@ -1,6 +1,6 @@
 #include "d2dmoe/stages/compute_maps.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

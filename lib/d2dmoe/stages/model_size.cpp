@@ -1,6 +1,6 @@
 #include "d2dmoe/stages/model_size.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 #include <unistd.h>
 
 #include <algorithm>

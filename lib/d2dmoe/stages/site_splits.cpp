@@ -1,6 +1,6 @@
 #include "d2dmoe/stages/site_splits.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

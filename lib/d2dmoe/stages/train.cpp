@@ -1,4 +1,4 @@
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"

@@ -1,7 +1,7 @@
 #include "d2dmoe/train/checkpointing.h"
 
 #include <ATen/Context.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/io/safetensors.h"

@@ -1,6 +1,6 @@
 #include "d2dmoe/train/loss.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "d2dmoe/core/error.h"
 

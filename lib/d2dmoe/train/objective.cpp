@@ -1,6 +1,6 @@
 #include "d2dmoe/train/objective.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/train/loss.h"

@@ -1,6 +1,6 @@
 #include "d2dmoe/train/optimizer.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cmath>
 

@@ -1,6 +1,6 @@
 #include "d2dmoe/train/step_losses.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "d2dmoe/train/objective.h"
 #include "d2dmoe/train/precision.h"

@@ -1,6 +1,6 @@
 #include "d2dmoe/train/trainer.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <chrono>
 #include <cmath>
