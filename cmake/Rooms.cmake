@@ -15,9 +15,9 @@ if(D2DMOE_SANITIZE)
   target_link_options(d2dmoe_flags INTERFACE -fsanitize=address,undefined)
 endif()
 
-# For programs whose time is spent in the rooms: a quarter to a half less time to compile.
-add_library(d2dmoe_quickly INTERFACE)
-target_compile_options(d2dmoe_quickly INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-O1>)
+# -O1 for programs whose time is spent in the rooms' libraries: a quarter to a half less time to compile.
+add_library(d2dmoe_light_optimization INTERFACE)
+target_compile_options(d2dmoe_light_optimization INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-O1>)
 
 function(d2dmoe_room name)
   cmake_parse_arguments(ROOM "NO_TORCH" "" "SOURCES;DEPENDS;LINK" ${ARGN})
@@ -52,7 +52,7 @@ function(d2dmoe_tests name)
   foreach(room IN LISTS TESTS_DEPENDS)
     target_link_libraries(${target} PRIVATE d2dmoe_${room})
   endforeach()
-  target_link_libraries(${target} PRIVATE d2dmoe_flags d2dmoe_quickly d2dmoe_test_support)
+  target_link_libraries(${target} PRIVATE d2dmoe_flags d2dmoe_light_optimization d2dmoe_test_support)
   target_precompile_headers(${target} REUSE_FROM d2dmoe_pch)
   add_test(NAME ${name} COMMAND ${target} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
   set_tests_properties(${name} PROPERTIES TIMEOUT 900)  # the slowest takes a minute; sanitizers and load cost tenfold

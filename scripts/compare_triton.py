@@ -162,7 +162,8 @@ def main():
                 file.write(mask.to(torch.uint8).numpy().tobytes())
                 file.flush()
                 out = subprocess.run([args.bench, "--layer", "24x128", "--rows", str(args.rows), "--dtype", args.dtype,
-                                      "--mask", file.name, "--without-b2", "--runs", "20", "--seconds", "0.5"], check=True, stdout=subprocess.PIPE).stdout
+                                      "--mask", file.name, "--without-b2", "--runs", "20", "--seconds", "0.5"],
+                                     check=True, stdout=subprocess.PIPE).stdout
             ours = json.loads(out)["points"][0]
             point["dense_ms"] = ours["dense_cublas"]["median_ms"]
             point["d2dmoe_ms"] = ours["routed"]["median_ms"]

@@ -1,7 +1,7 @@
 // Clusters the rows of tensors of a safetensors file and prints objective and time: d2dmoe_bench_cluster
 // --help
-#include <torch/nn/functional/normalization.h>
 #include <sys/resource.h>
+#include <torch/nn/functional/normalization.h>
 #include <torch/nn/module.h>
 
 #include <CLI/CLI.hpp>

@@ -1,5 +1,6 @@
-#include <torch/nn/functional/loss.h>
 #include "d2dmoe/eval/evaluate.h"
+
+#include <torch/nn/functional/loss.h>
 
 #include "d2dmoe/core/error.h"
 #include "support/support.h"

@@ -140,6 +140,10 @@ EmulatedRouting emulated_route(const torch::Tensor& x, const std::vector<torch::
   return routing;
 }
 
+int64_t emulated_band_rows(int64_t rows, int64_t d_out, int64_t widest) {
+  return cuda::emulated::best_band_rows(rows, d_out, widest);
+}
+
 bool emulated_route_fits(const kernels::cuda::RouteArgs& args) {
   return cuda::emulated::route_fits(args);
 }

@@ -67,5 +67,7 @@ EmulatedRouting emulated_route(const torch::Tensor& x, const std::vector<torch::
                                const kernels::cuda::RouteArgs& rule);
 /// Whether the route kernel takes these sizes.
 bool emulated_route_fits(const kernels::cuda::RouteArgs& args);
+/// Rows of a band of `combine` as the emulated device chooses them.
+int64_t emulated_band_rows(int64_t rows, int64_t d_out, int64_t widest);
 
 }  // namespace d2dmoe::test

@@ -148,6 +148,16 @@ TEST_CASE("cuda expert_mlp: emulated, narrow bands where blocks get little share
   }
 }
 
+TEST_CASE("cuda expert_mlp: bands are as wide as a block's shared memory allows") {
+  const int before = simt::most_shared_bytes();
+  // Compute capability 9.0, 8.0, 8.6, and less than any.
+  for (const auto& [kib, rows] : {std::pair{227, 256}, {163, 160}, {99, 64}, {16, 32}}) {
+    simt::set_most_shared_bytes(kib * 1024);
+    CHECK(test::emulated_band_rows(4096, 768, 256) == rows);
+  }
+  simt::set_most_shared_bytes(before);
+}
+
 TEST_CASE("cuda expert_mlp: emulated, rows of x that lie apart") {
   torch::manual_seed(46);
   const MlpCase c{.rows = 22, .experts = 3};
@@ -305,7 +315,7 @@ TEST_CASE("cuda expert_mlp: on a device: the tuned and the plain kernels against
         }
 }
 
-TEST_CASE("cuda expert_mlp: on a device: every kernel on small shapes, for tools that watch memory",
+TEST_CASE("cuda expert_mlp: on a device: every tuned kernel on small shapes, for tools that watch memory",
           "[cuda][small]") {
   if (!on_a_device()) return;
   torch::manual_seed(63);

@@ -1,7 +1,7 @@
 // Decoders against transformers (scripts/golden/decoders.py), and what holds for each.
+#include <malloc.h>
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adamw.h>
-#include <malloc.h>
 
 #include <cstdlib>
 #include <fstream>

@@ -1,6 +1,7 @@
 // Against transformers: scripts/golden/models.py.
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adamw.h>
+
 #include "model_support.h"
 
 using namespace d2dmoe;

@@ -1,5 +1,7 @@
-#include <torch/optim/adam.h>
 #include "d2dmoe/moe/router.h"
+
+#include <torch/optim/adam.h>
+
 #include "d2dmoe/moe/router_optimizer.h"
 #include "support/support.h"
 

@@ -1,11 +1,11 @@
-#include <torch/nn/modules/container/sequential.h>
-#include <torch/nn/modules/activation.h>
-#include <torch/nn/modules/linear.h>
-#include <torch/optim/adam.h>
 #include "d2dmoe/train/projection_distillation.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/nn/module.h>
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/optim/adam.h>
 
 #include <cmath>
 #include <numbers>

@@ -1,8 +1,8 @@
-#include <torch/version.h>
-#include <torch/utils.h>
 #include "d2dmoe/bench/machine_peaks.h"
 
 #include <torch/types.h>
+#include <torch/utils.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <fstream>

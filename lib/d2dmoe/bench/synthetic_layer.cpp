@@ -1,7 +1,7 @@
-#include <torch/special.h>
 #include "d2dmoe/bench/synthetic_layer.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <torch/special.h>
 #include <torch/types.h>
 
 #include <array>

@@ -1,9 +1,9 @@
-#include <torch/utils.h>
-#include <ATen/Parallel.h>
 #include "d2dmoe/eval/decode_timing.h"
 
+#include <ATen/Parallel.h>
 #include <torch/cuda.h>
 #include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <chrono>

@@ -1,7 +1,7 @@
-#include <torch/utils.h>
 #include "d2dmoe/eval/timing.h"
 
 #include <torch/cuda.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <chrono>

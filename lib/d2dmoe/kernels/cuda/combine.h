@@ -25,7 +25,7 @@ D2DMOE_HOST_DEVICE constexpr int activation_chunks(int64_t band_rows) {
   return static_cast<int>(band_rows < kTilePairs ? band_rows : kTilePairs) * kWideChunks;
 }
 D2DMOE_HOST_DEVICE constexpr int combine_chunks(int64_t band_rows) {
-  return activation_chunks(band_rows) + kColumns * 8;
+  return activation_chunks(band_rows) + kColumns * kWideChunks;
 }
 constexpr int combine_shared(int64_t band_rows, int stages) {
   return static_cast<int>(band_rows) * kSumsApart * 4 + stages * combine_chunks(band_rows) * 16 +
@@ -62,7 +62,7 @@ struct Band {
       kCombineThreads<T> / kWideChunks;  // lines that a thread brings a chunk of
   static constexpr int kNeuronsApart = kCombineThreads<T> / kChunksAcross;
   static constexpr int kPairLines = kTilePairs / kPairsApart, kNeuronLines = kWideStep<T> / kNeuronsApart;
-  static_assert(kWideStep<T> * kChunksAcross == kColumns * 8, "chunks of weights in a stage");
+  static_assert(kWideStep<T> * kChunksAcross == kColumns * kWideChunks, "chunks of weights in a stage");
 
   const TypedMlpArgs<T>& a;
   const T* hidden;

@@ -10,7 +10,7 @@
 /// of them share: plain C++, the same on host and device.
 namespace d2dmoe::kernels::cuda {
 
-constexpr int kThreads = 256, kWarps = kThreads / 32;  // of the kernels that multiply
+constexpr int kThreads = 256, kWarps = kThreads / 32;  // of a block; `combine` has its own
 // Pairs (row, expert) of one tile: enough that a tile of weights, read from L2, is used 128 times.
 constexpr int kTilePairs = 128;
 // Of each row of a tile, what one step multiplies: of the first product 64 bytes, of the second 128.
@@ -72,12 +72,13 @@ struct Plan {
   bool decode() const { return splits > 0; }
 };
 
-/// Few bands waste the machine, small ones read the weights more often.
+/// Most rows of a band. Few bands waste the machine, small ones read the weights more often.
 inline int64_t band_rows_for(int64_t rows) {
   return rows >= 2048 ? 256 : rows >= 1024 ? 128 : rows >= 256 ? 64 : 32;
 }
 
-/// Rows of the narrowest bands, a divisor of all others': the working arrays have room for so many bands.
+/// Rows of the narrowest bands; all others have a multiple of them. The working arrays have room for as many
+/// bands as this gives.
 constexpr int64_t kNarrowestBand = 32;
 
 inline Plan plan_of(const ExpertMlpArgs& a) {

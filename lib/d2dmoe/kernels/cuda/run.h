@@ -28,7 +28,8 @@ inline int stages_beside(int64_t band_rows) {
 /// takes the multiprocessors least time, if a band costs its rows and something besides. One block runs on
 /// each at a time.
 inline int64_t best_band_rows(int64_t rows, int64_t d_out, int64_t widest) {
-  constexpr int64_t kBesides = 64;
+  constexpr int64_t kBesides =
+      64;  // in rows; a guess, between bands of 64 and 256 the choice depends little on it
   int64_t best = 0, best_cost = 0;
   for (int64_t band = kNarrowestBand; band <= widest; band += kNarrowestBand) {
     if (best > 0 && !combine_fits(band, kFewestStages)) break;
