@@ -171,42 +171,38 @@ float half_of(uint32_t word, unsigned upper) {
 struct MatrixWords {
   uint32_t a[4], b[2];
 };
+/// c += a b: a is 16 x kInner, b kInner x 8, kInner / 8 elements to a word.
+/// @param product  of element i of a word of a and of a word of b
+template <unsigned kInner, class Product>
+void multiply_words(float (&c)[4], const MatrixWords& mine, const Product& product) {
+  constexpr unsigned kHalf = kInner / 2, kInWord = kInner / 8;
+  const uint8_t* all = simt::exchange(&mine, sizeof mine);
+  const unsigned g = lane_here() / 4, t = lane_here() % 4;
+  for (unsigned r = 0; r < 2; ++r)
+    for (unsigned j = 0; j < 2; ++j) {
+      float sum = 0;
+      for (unsigned k = 0; k < kInner; ++k) {
+        // (row g + 8r, column k) of a lies with lane 4g + k % kHalf / kInWord; (row k, column n) of b with 4n
+        // and as much.
+        const unsigned lane = k % kHalf / kInWord;
+        const auto from_a = given_by<MatrixWords>(all, 4 * g + lane);
+        const auto from_b = given_by<MatrixWords>(all, 4 * (2 * t + j) + lane);
+        sum += product(from_a.a[r + k / kHalf * 2], from_b.b[k / kHalf], k % kInWord);
+      }
+      c[2 * r + j] += sum;
+    }
+}
 template <class T>
 void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, T) {
-  const MatrixWords mine = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
-  const uint8_t* all = simt::exchange(&mine, sizeof mine);
-  const unsigned g = lane_here() / 4, t = lane_here() % 4;
-  for (unsigned r = 0; r < 2; ++r)
-    for (unsigned j = 0; j < 2; ++j) {
-      float sum = 0;
-      for (unsigned k = 0; k < 16; ++k) {
-        // (row g + 8r, column k) of a lies with lane 4g + k % 8 / 2; (row k, column n) of b with 4n + k % 8
-        // / 2.
-        const auto from_a = given_by<MatrixWords>(all, 4 * g + k % 8 / 2);
-        const auto from_b = given_by<MatrixWords>(all, 4 * (2 * t + j) + k % 8 / 2);
-        sum += half_of<T>(from_a.a[r + k / 8 * 2], k % 2) * half_of<T>(from_b.b[k / 8], k % 2);
-      }
-      c[2 * r + j] += sum;
-    }
-}
-/// What the tensor cores take a word of float32 for.
-inline float tf32_of(uint32_t bits) {
-  return float_of(bits & 0xffffe000u);
+  multiply_words<16>(c, {{a[0], a[1], a[2], a[3]}, {b0, b1}}, [](uint32_t of_a, uint32_t of_b, unsigned i) {
+    return half_of<T>(of_a, i) * half_of<T>(of_b, i);
+  });
 }
 inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, Tf32) {
-  const MatrixWords mine = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
-  const uint8_t* all = simt::exchange(&mine, sizeof mine);
-  const unsigned g = lane_here() / 4, t = lane_here() % 4;
-  for (unsigned r = 0; r < 2; ++r)
-    for (unsigned j = 0; j < 2; ++j) {
-      float sum = 0;
-      for (unsigned k = 0; k < 8; ++k) {
-        const auto from_a = given_by<MatrixWords>(all, 4 * g + k % 4);
-        const auto from_b = given_by<MatrixWords>(all, 4 * (2 * t + j) + k % 4);
-        sum += tf32_of(from_a.a[r + k / 4 * 2]) * tf32_of(from_b.b[k / 4]);
-      }
-      c[2 * r + j] += sum;
-    }
+  // What the tensor cores take a word of float32 for.
+  const auto tf32_of = [](uint32_t bits) { return float_of(bits & 0xffffe000u); };
+  multiply_words<8>(c, {{a[0], a[1], a[2], a[3]}, {b0, b1}},
+                    [&](uint32_t of_a, uint32_t of_b, unsigned) { return tf32_of(of_a) * tf32_of(of_b); });
 }
 
 inline Chunk load_chunk(const void* from) {

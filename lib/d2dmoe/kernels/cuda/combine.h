@@ -6,8 +6,7 @@
 /// The second product, added up per row. A block owns the outputs of a band of rows and kColumns columns, in
 /// shared memory, and walks the experts in order: their pairs within the band lie side by side in `hidden`,
 /// so each expert is one small product whose rows are then added to where they belong. Every output element
-/// is summed by the same instructions in the same order at every run, whichever rows stand beside it: no
-/// atomics, no second pass.
+/// is summed in the same order at every run, whichever rows stand beside it, without atomics.
 namespace d2dmoe::kernels::cuda::D2DMOE_SIMT {
 
 /// The pairs of one expert within a band.
