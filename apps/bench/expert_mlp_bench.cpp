@@ -9,6 +9,7 @@
 #include "d2dmoe/bench/synthetic_layer.h"
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/kernels/active_share.h"
 #include "d2dmoe/kernels/break_even.h"
 
 namespace {

@@ -1,24 +1,18 @@
 #include "kernels/simt/device.h"
 
-#include <c10/core/impl/VirtualGuardImpl.h>
-
 // After the emulated instructions, the text that needs them.
+#include "d2dmoe/kernels/cuda/activate_chosen.h"
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
 #include "d2dmoe/kernels/cuda/plain_run.h"
 #include "d2dmoe/kernels/cuda/route_run.h"
 #include "d2dmoe/kernels/cuda/run.h"
+#include "d2dmoe/kernels/device_call.h"
 #include "kernels/cuda_emulated.h"
 
 namespace d2dmoe::test {
 namespace {
 
 using namespace kernels;
-
-kernels::Element element_of(torch::ScalarType type) {
-  return type == torch::kFloat      ? kernels::Element::float32
-         : type == torch::kBFloat16 ? kernels::Element::bfloat16
-                                    : kernels::Element::float16;
-}
 
 template <class T>
 const char* run(Kernels kernels, const ExpertMlpArgs& args, void* workspace) {
@@ -46,7 +40,7 @@ torch::Tensor run_once(Kernels kernels, const torch::Tensor& x, const torch::Ten
   args.b2 = b2.data(), args.y = gy.data();
   args.rows = x.size(0), args.x_stride = stride, args.d_in = x.size(1), args.hidden = w.hidden();
   args.d_out = w.d_out(), args.experts = mask.size(1), args.activation = w.activation;
-  args.element = element_of(type);
+  args.element = element_of(type).value();
   Guarded workspace(kernels == Kernels::tuned ? cuda::plan_of(args).bytes : cuda::plain_plan_of(args).bytes);
 
   const char* failure = type == torch::kFloat      ? run<float>(kernels, args, workspace.data())
@@ -56,6 +50,23 @@ torch::Tensor run_once(Kernels kernels, const torch::Tensor& x, const torch::Ten
   CHECK((gy.intact() && workspace.intact()));
   if (y.numel() > 0) std::memcpy(y.data_ptr(), gy.data(), y.numel() * y.element_size());
   return y;
+}
+
+torch::Tensor activate_once(const torch::Tensor& h, const torch::Tensor& up, const torch::Tensor& mask,
+                            Activation activation, int64_t shift) {
+  Guarded gh(h, static_cast<size_t>(shift * h.element_size())), gup(up), gmask(mask.to(torch::kByte));
+  cuda::ActivateChosenArgs args;
+  args.h = gh.data(), args.up = gup.data(), args.mask = static_cast<const uint8_t*>(gmask.data());
+  args.rows = h.size(0), args.hidden = h.size(1), args.experts = mask.size(1), args.activation = activation;
+  const auto type = h.scalar_type();
+  const char* failure = type == torch::kFloat      ? cuda::emulated::run_activate_chosen<float>(args, nullptr)
+                        : type == torch::kBFloat16 ? cuda::emulated::run_activate_chosen<cuda::Bf16>(args, nullptr)
+                                                   : cuda::emulated::run_activate_chosen<cuda::F16>(args, nullptr);
+  CHECK((failure ? std::string(failure) : "") == "");
+  CHECK(gh.intact());
+  auto out = torch::empty_like(h);
+  if (out.numel() > 0) std::memcpy(out.data_ptr(), gh.data(), out.numel() * out.element_size());
+  return out;
 }
 
 EmulatedRouting route_once(const torch::Tensor& x, const std::vector<torch::Tensor>& weights,
@@ -69,19 +80,21 @@ EmulatedRouting route_once(const torch::Tensor& x, const std::vector<torch::Tens
   args.depth = static_cast<int>(weights.size());
   args.rows = x.size(0), args.x_stride = args.d_in = x.size(1), args.width = weights[0].size(0);
   args.experts = weights.back().size(0) + args.shared;
-  args.element = element_of(x.scalar_type());
+  args.element = element_of(x.scalar_type()).value();
   REQUIRE(cuda::emulated::route_fits(args));
   EmulatedRouting out{torch::full({args.rows, args.experts}, NAN),
                       torch::zeros({args.rows, args.experts}, torch::kByte)};
   Guarded gx(x), scores(out.scores), mask(torch::full_like(out.mask, 0xff));
   args.x = gx.data(), args.scores = static_cast<float*>(scores.data());
   args.mask = static_cast<uint8_t*>(mask.data());
+  Guarded hidden(static_cast<size_t>(4 * cuda::route_workspace(args)));
+  args.hidden = static_cast<float*>(hidden.data());
   const char* failure = x.scalar_type() == torch::kFloat ? cuda::emulated::run_route<float>(args, nullptr)
                         : x.scalar_type() == torch::kBFloat16
                             ? cuda::emulated::run_route<cuda::Bf16>(args, nullptr)
                             : cuda::emulated::run_route<cuda::F16>(args, nullptr);
   CHECK((failure ? std::string(failure) : "") == "");
-  CHECK((scores.intact() && mask.intact()));
+  CHECK((scores.intact() && mask.intact() && hidden.intact()));
   if (args.rows > 0) {
     std::memcpy(out.scores.data_ptr(), scores.data(), out.scores.numel() * sizeof(float));
     std::memcpy(out.mask.data_ptr(), mask.data(), out.mask.numel());
@@ -108,6 +121,18 @@ torch::Tensor emulated_expert_mlp(Kernels kernels, const torch::Tensor& x, const
   return y;
 }
 
+bool on_a_device() {
+  if (torch::cuda::is_available() && cuda::available(0)) return true;
+  WARN("no CUDA device, or a build without CUDA: the kernels themselves did not run");
+  return false;
+}
+
+MlpWeights on_gpu(MlpWeights w) {
+  for (torch::Tensor* t : {&w.w1, &w.b1, &w.wu, &w.bu, &w.w2t, &w.b2})
+    if (t->defined()) *t = t->to(torch::kCUDA);
+  return w;
+}
+
 torch::Tensor on_device(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
                         const MlpWeights& w) {
   const auto data = [](const torch::Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; };
@@ -119,15 +144,24 @@ torch::Tensor on_device(Kernels kernels, const torch::Tensor& x, const torch::Te
   args.w2t = data(w.w2t), args.b2 = data(w.b2), args.y = y.data_ptr();
   args.rows = x.size(0), args.x_stride = args.d_in = x.size(1), args.hidden = w.hidden();
   args.d_out = w.d_out(), args.experts = mask.size(1), args.activation = w.activation;
-  args.element = element_of(x.scalar_type());
+  args.element = element_of(x.scalar_type()).value();
   const bool tuned = kernels == Kernels::tuned;
   const size_t bytes = tuned ? cuda::workspace_bytes(args) : cuda::plain_workspace_bytes(args);
   const auto workspace = torch::empty({static_cast<int64_t>(bytes)}, x.options().dtype(torch::kByte));
-  const auto stream = c10::impl::VirtualGuardImpl(x.device().type()).getStream(x.device());
   const auto run = tuned ? cuda::expert_mlp : cuda::plain_expert_mlp;
-  const char* failure = run(args, workspace.data_ptr(), stream.native_handle());
+  const char* failure = run(args, workspace.data_ptr(), stream_of(x));
   CHECK((failure ? std::string(failure) : "") == "");
   return y;
+}
+
+torch::Tensor emulated_activate_chosen(const torch::Tensor& h, const torch::Tensor& up,
+                                       const torch::Tensor& mask, Activation activation, int64_t shift) {
+  simt::set_order(simt::Order::descending);
+  const auto other = activate_once(h, up, mask, activation, shift);
+  simt::set_order(simt::Order::ascending);
+  const auto out = activate_once(h, up, mask, activation, shift);
+  CHECK(same_bytes(out, other));
+  return out;
 }
 
 EmulatedRouting emulated_route(const torch::Tensor& x, const std::vector<torch::Tensor>& weights,

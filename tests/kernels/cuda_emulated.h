@@ -52,10 +52,24 @@ bool same_bytes(const torch::Tensor& a, const torch::Tensor& b);
 torch::Tensor emulated_expert_mlp(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
                                   const kernels::MlpWeights& w);
 
-/// The same by the kernels themselves.
+/// Whether there is a device that runs the kernels; if not, says so.
+bool on_a_device();
+kernels::MlpWeights on_gpu(kernels::MlpWeights w);
+
+/// emulated_expert_mlp by the kernels themselves.
 /// @param x  on a CUDA device, like the rest
 torch::Tensor on_device(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
                         const kernels::MlpWeights& w);
+
+/// act(h) times `up` for chosen experts, 0 for others, by the kernel's text, threads in both orders: the
+/// bytes must agree.
+/// @param h     [N, F] float32, bfloat16 or float16
+/// @param up    [N, F] or undefined
+/// @param mask  [N, E] bool
+/// @param shift elements that h lies behind a multiple of 16 bytes
+torch::Tensor emulated_activate_chosen(const torch::Tensor& h, const torch::Tensor& up,
+                                       const torch::Tensor& mask, kernels::Activation activation,
+                                       int64_t shift = 0);
 
 struct EmulatedRouting {
   torch::Tensor scores, mask;  ///< [N, E] float32, bool

@@ -1,10 +1,11 @@
+#include "d2dmoe/kernels/active_share.h"
 #include "d2dmoe/kernels/break_even.h"
 
 #include <cmath>
 #include <thread>
 
 #include "d2dmoe/core/error.h"
-#include "kernels/mlp_cases.h"
+#include "kernels/cuda_emulated.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::kernels;
@@ -137,4 +138,33 @@ TEST_CASE("break-even: a repeatable choice is by the share alone") {
   CHECK_FALSE(ran_dense(4, trained));  // 0.5
   CHECK(ran_dense(5, trained));
   CHECK_THROWS_AS(RepeatableChoice(), Error);
+}
+
+TEST_CASE("break-even: on a device: one figure a device and shape, and the same function either way",
+          "[cuda]") {
+  if (!test::on_a_device()) return;
+  const torch::NoGradGuard no_grad;
+  torch::manual_seed(8);
+  const MlpCase c{.rows = 300, .d_in = 64, .size = 64, .experts = 8, .d_out = 64};
+  for (const auto type : {torch::kFloat, torch::kBFloat16}) {
+    const auto w = test::on_gpu(test::to_dtype(test::random_weights(c), type));
+    const double share = break_even_share(w, c.experts, c.rows);
+    CHECK((share >= 0 && share <= 2));
+    CHECK(break_even_share(w, c.experts, 256) == share);  // the power of two at or below
+    CHECK(break_even_share(w, c.experts, 511) == share);
+    const auto x = torch::randn({c.rows, c.d_in}, torch::kCUDA).to(type);
+    for (const double chosen : {0.05, 1.0}) {
+      const auto mask = test::random_mask(c, chosen).cuda();
+      const double exact = mask.to(torch::kFloat).mean().item<double>();
+      bool dense = false;
+      const auto y = expert_mlp_auto(x, mask, w, &dense);
+      CHECK(dense == (exact > share));
+      const auto other = dense ? expert_mlp(x, mask, w) : masked_dense_mlp(x, mask, w);
+      const double bound = type == torch::kFloat ? 1e-5 : 0.03;
+      CHECK((y - other).abs().max().item<double>() <= bound * y.abs().max().item<double>());
+      // What the caller says of the pairs decides.
+      expert_mlp_auto(x, mask, w, &dense, 1);
+      CHECK(dense == (share == 0));
+    }
+  }
 }

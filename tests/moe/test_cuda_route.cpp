@@ -131,27 +131,48 @@ TEST_CASE("cuda route: sizes that do not fit are known before") {
   CHECK(test::emulated_route_fits(args));
   for (const auto& change : std::vector<std::function<void(RouteArgs&)>>{
            [](RouteArgs& a) { a.depth = 0; }, [](RouteArgs& a) { a.depth = 5; },
-           [](RouteArgs& a) { a.width = 1025; }, [](RouteArgs& a) { a.experts = 1025; },
+           [](RouteArgs& a) { a.width = 65536; }, [](RouteArgs& a) { a.experts = 1025; },
            [](RouteArgs& a) { a.shared = 64; }}) {
     RouteArgs other = args;
     change(other);
     CHECK_FALSE(test::emulated_route_fits(other));
   }
-  args.width = 1025, args.depth = 1;  // there is no hidden layer
+  args.width = 65536, args.depth = 1;  // there is no hidden layer
   CHECK(test::emulated_route_fits(args));
 }
 
-TEST_CASE("cuda route: emulated, blocks with little shared memory take fewer rows") {
+TEST_CASE("cuda route: emulated, blocks with little shared memory") {
   torch::manual_seed(57);
   const int before = simt::most_shared_bytes();
   simt::set_most_shared_bytes(99 * 1024);
-  for (const int64_t experts : {64, 512, 768})
+  for (const int64_t experts : {64, 512, 1024})
     check_case(torch::randn({18, 8}), random_router(8, 8, 2, experts), kRules[1]);
+  check_case(torch::randn({1100, 8}), random_router(8, 8, 2, 5), kRules[1]);
+  simt::set_most_shared_bytes(64 * 1024);
   RouteArgs args;
-  args.depth = 2, args.width = 128, args.experts = 800, args.d_in = 8;
+  args.depth = 2, args.width = 128, args.experts = 1024, args.d_in = 8;
   CHECK_FALSE(test::emulated_route_fits(args));
   simt::set_most_shared_bytes(before);
   CHECK(test::emulated_route_fits(args));
+}
+
+TEST_CASE("cuda route: emulated, tiles of every size give a row the same bytes") {
+  torch::manual_seed(58);
+  struct Case {
+    torch::ScalarType type;
+    int64_t d_in, rows;
+  };
+  for (const Case& c : {Case{torch::kFloat, 40, 1100}, Case{torch::kHalf, 33, 1100},
+                        Case{torch::kBFloat16, 33, 1100}, Case{torch::kBFloat16, 40, 8300}}) {
+    const auto weights = random_router(c.d_in, 20, 3, 5);
+    const auto x = torch::randn({c.rows, c.d_in}).to(c.type);
+    const auto all = test::emulated_route(x, weights, args_of(kRules[1]));
+    CHECK(test::difference(all.scores.to(torch::kDouble), scores_of(x, weights), 1e-4) == "");
+    for (const int64_t rows : {1, 100, 300}) {
+      const auto some = test::emulated_route(x.slice(0, 700, 700 + rows), weights, args_of(kRules[1]));
+      CHECK(torch::equal(some.scores, all.scores.slice(0, 700, 700 + rows)));
+    }
+  }
 }
 
 TEST_CASE("route_on_device: nothing where there is no device") {
@@ -160,7 +181,7 @@ TEST_CASE("route_on_device: nothing where there is no device") {
   CHECK_FALSE(moe::route_on_device(torch::randn({3, 16}), router, {"dynamic_k", 0.5, 0}, 0, 1).has_value());
 }
 
-TEST_CASE("route_on_device: decides as router and rule one after the other", "[cuda]") {
+TEST_CASE("route_on_device: decides as router and rule one after the other", "[cuda][small]") {
   if (!torch::cuda::is_available() || !kernels::cuda::can_route([] {
         RouteArgs args;
         args.depth = 1, args.experts = 1, args.d_in = 1;

@@ -1,4 +1,5 @@
 #include "d2dmoe/moe/expert_feed_forward.h"
+#include "kernels/cuda_emulated.h"
 #include "support/support.h"
 #include "tiny_moe.h"
 
@@ -223,4 +224,26 @@ TEST_CASE("expert feed forward: sizes that do not fit are refused") {
   CHECK(contains(refused(8, 8), "at least one routed"));
   CHECK(contains(refused(12, 0), "must have 10 and 12"));
   CHECK(contains(refused(8, 1), "must have 10 and 7"));
+}
+
+TEST_CASE("expert feed forward: on a device: the layer of the CPU, call after call", "[cuda]") {
+  if (!on_a_device()) return;
+  const torch::NoGradGuard no_grad;
+  torch::manual_seed(12);
+  const auto w = random_weights(64, 512, true);
+  auto here = layer_of(w, 8, 0), there = layer_of(w, 8, 0);
+  there->to(torch::kCUDA);
+  // Few experts, all, few again, with few and many rows: calls whose experts are counted and others.
+  for (const double tau : {0.9, 0.0, 0.9})
+    for (const int64_t rows : {1, 40, 300, 300, 300}) {
+      CAPTURE(tau, rows);
+      here->selection() = there->selection() = {"dynamic_k", tau, 0};
+      const auto x = torch::randn({rows, 64});
+      auto on_cpu = context(rows), on_device = context(rows);
+      const auto want = here->forward(x, {}, on_cpu);
+      const auto got = there->forward(x.cuda(), {}, on_device).cpu();
+      // A row whose scores stand at the threshold may decide otherwise there: at most one in a hundred.
+      const auto off = (got - want).abs().amax(1).gt(1e-4 * want.abs().max().item<double>());
+      CHECK(off.sum().item<int64_t>() <= rows / 100);
+    }
 }

@@ -10,6 +10,7 @@
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/signals.h"
+#include "d2dmoe/kernels/active_share.h"
 #include "d2dmoe/kernels/break_even.h"
 
 namespace d2dmoe::bench {
@@ -176,6 +177,7 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
   const auto batch = batch_of(c.x);
   nn::ForwardContext context(batch);
   const double active = c.x.is_cpu() ? kernels::active_share(c.x, mask, w) : 1;
+  const int64_t pairs = c.x.is_cpu() ? -1 : mask.sum().item<int64_t>();  // a layer knows about how many
 
   std::vector<Candidate> candidates = {
       {"dense", [&](size_t t) { return plain_dense(c.x, weights[at(t)]); }, torch::ones_like(mask)},
@@ -183,7 +185,7 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
        torch::ones_like(mask)},
       {"kernel", [&](size_t t) { return kernels::expert_mlp(c.x, mask, weights[at(t)]); }, mask},
       {"auto",
-       [&](size_t t) { return kernels::expert_mlp_auto(c.x, mask, weights[at(t)], nullptr, -1, active); },
+       [&](size_t t) { return kernels::expert_mlp_auto(c.x, mask, weights[at(t)], nullptr, pairs, active); },
        mask},
       {"layer", [&](size_t t) { return run_layer(*c.layers[at(t)], c, context); }, mask},
   };
@@ -200,6 +202,8 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
                           },
                           mask});
   }
+  // A layer's first call looks at its mask where others take an estimate (ExpertFeedForward).
+  for (const auto& layer : c.layers) run_layer(*layer, c, context);
   validate(candidates, c.x, w);
   const auto route = [&](size_t turn) {
     // The layer runs no router under 'all'.

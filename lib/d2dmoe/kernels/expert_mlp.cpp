@@ -2,11 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/kernels/cpu/expert_mlp.h"
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
+#include "d2dmoe/kernels/device_call.h"
 #include "d2dmoe/kernels/expert_mlp_checks.h"
 #include "d2dmoe/kernels/expert_mlp_gradient.h"
 #include "d2dmoe/kernels/fast_linear.h"
@@ -33,30 +33,20 @@ Operands make_operands(const torch::Tensor& x, const torch::Tensor& mask, const 
           at::empty({x.size(0), w.d_out()}, x.options())};
 }
 
-Element element_of(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return Element::float32;
-    case at::kBFloat16:
-      return Element::bfloat16;
-    case at::kHalf:
-      return Element::float16;
-    default:
-      D2D_CHECK(false, "[expert_mlp] 'x': got {}, no kernel computes with it", c10::toString(type));
-  }
-}
-
 ExpertMlpArgs make_args(const Operands& o, Activation activation) {
   const auto data = [](const torch::Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; };
   ExpertMlpArgs args;
   args.x = data(o.x), args.w1 = data(o.w1), args.b1 = data(o.b1), args.wu = data(o.wu), args.bu = data(o.bu);
   args.w2t = data(o.w2t), args.b2 = data(o.b2);
   args.mask = reinterpret_cast<const uint8_t*>(o.mask.const_data_ptr<bool>());
-  args.y = o.y.defined() ? o.y.data_ptr() : nullptr;
+  args.y = o.y.data_ptr();
   args.rows = o.x.size(0), args.x_stride = o.x.stride(0), args.d_in = o.x.size(1);
   args.hidden = o.w1.size(0), args.d_out = o.w2t.size(1), args.experts = o.mask.size(1);
   args.activation = activation;
-  args.element = element_of(o.x.scalar_type());
+  const auto element = element_of(o.x.scalar_type());
+  D2D_CHECK(element, "[expert_mlp] 'x': got {}, no kernel computes with it",
+            c10::toString(o.x.scalar_type()));
+  args.element = *element;
   return args;
 }
 
@@ -66,8 +56,7 @@ torch::Tensor run_cuda(const torch::Tensor& x, const torch::Tensor& mask, const 
   const auto bytes = static_cast<int64_t>(cuda::workspace_bytes(args));
   const torch::Tensor workspace = at::empty({bytes}, x.options().dtype(at::kByte));
   const c10::DeviceGuard guard(x.device());
-  const c10::Stream stream = c10::impl::VirtualGuardImpl(x.device().type()).getStream(x.device());
-  const char* failure = cuda::expert_mlp(args, workspace.data_ptr(), stream.native_handle());
+  const char* failure = cuda::expert_mlp(args, workspace.data_ptr(), stream_of(x));
   D2D_CHECK(!failure, "[expert_mlp] on {}: {}", x.device().str(), failure);
   return operands.y;
 }
@@ -75,17 +64,9 @@ torch::Tensor run_cuda(const torch::Tensor& x, const torch::Tensor& mask, const 
 }  // namespace
 
 bool has_kernel(const torch::Tensor& x) {
-  const auto type = x.scalar_type();
-  if (type != at::kFloat && type != at::kBFloat16 && type != at::kHalf) return false;
-  if (x.is_cpu()) return type != at::kHalf;
+  if (!element_of(x.scalar_type())) return false;
+  if (x.is_cpu()) return x.scalar_type() != at::kHalf;
   return x.is_cuda() && cuda::available(x.device().index());
-}
-
-bool kernel_pays(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
-  if (x.is_cpu()) return true;
-  const c10::DeviceGuard guard(x.device());
-  const Operands as_they_are = {x, mask, w.w1, w.b1, w.wu, w.bu, w.w2t, w.b2, torch::Tensor()};
-  return cuda::pays(make_args(as_they_are, w.activation));
 }
 
 torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& w) {

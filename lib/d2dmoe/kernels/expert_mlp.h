@@ -40,13 +40,6 @@ torch::Tensor expert_mlp(const torch::Tensor& x, const torch::Tensor& mask, cons
 
 /// Whether a kernel of our own computes expert_mlp for x's device and dtype where no gradient is wanted.
 bool has_kernel(const torch::Tensor& x);
-/// Whether expert_mlp on x's device is faster than masked_dense_mlp where it skips most experts, as far as it
-/// has been measured: on a GPU up to 16 rows, float32 from 1024 rows on, and bfloat16 and float16 from 256
-/// rows on where the kernels for compute capability 9.0 take the call (experts of whole lines of 64 neurons;
-/// docs/cuda.md). Does not look at the mask's
-/// values.
-/// @param x  has_kernel(x)
-bool kernel_pays(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w);
 
 /// expert_mlp in ATen operations, one gather per expert: differentiable, any device, any floating dtype
 /// (summed in float32). What expert_mlp runs where it has no kernel of its own, or no backward of its own

@@ -1,10 +1,14 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
 #include <cstring>
 
+#include "d2dmoe/core/error.h"
 #include "d2dmoe/kernels/cpu/micro.h"
+#include "d2dmoe/kernels/cuda/expert_mlp.h"
+#include "d2dmoe/kernels/device_call.h"
 #include "d2dmoe/kernels/expert_mlp.h"
 #include "d2dmoe/kernels/expert_mlp_checks.h"
 #include "d2dmoe/kernels/fast_linear.h"
@@ -48,7 +52,7 @@ void zero_unchosen(torch::Tensor& h, const torch::Tensor& mask) {
 
 // The hidden activations of the chosen experts, zeros for the others, in one pass: what is zeroed is not
 // read.
-void activate_chosen(torch::Tensor& h, const torch::Tensor& up, const torch::Tensor& mask, Activation act) {
+void activate_on_cpu(torch::Tensor& h, const torch::Tensor& up, const torch::Tensor& mask, Activation act) {
   const cpu::Micro& micro = cpu::micro();
   float* data = h.mutable_data_ptr<float>();
   const float* factors = up.defined() ? up.const_data_ptr<float>() : nullptr;
@@ -62,6 +66,20 @@ void activate_chosen(torch::Tensor& h, const torch::Tensor& up, const torch::Ten
   });
 }
 
+// The same by a kernel of the device.
+void activate_on_device(torch::Tensor& h, const torch::Tensor& up, const torch::Tensor& mask,
+                        Activation act) {
+  const torch::Tensor chosen = mask.contiguous();
+  cuda::ActivateChosenArgs args;
+  args.h = h.data_ptr(), args.up = up.defined() ? up.const_data_ptr() : nullptr;
+  args.mask = reinterpret_cast<const uint8_t*>(chosen.const_data_ptr<bool>());
+  args.rows = h.size(0), args.hidden = h.size(1), args.experts = mask.size(1);
+  args.activation = act, args.element = *element_of(h.scalar_type());
+  const c10::DeviceGuard guard(h.device());
+  const char* failure = cuda::activate_chosen(args, stream_of(h));
+  D2D_CHECK(!failure, "[masked_dense_mlp] on {}: {}", h.device().str(), failure);
+}
+
 }  // namespace
 
 torch::Tensor masked_dense_mlp(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
@@ -71,8 +89,10 @@ torch::Tensor masked_dense_mlp(const torch::Tensor& x, const torch::Tensor& mask
   torch::Tensor up = w.gated() ? fast_linear(x, w.wu, w.bu) : torch::Tensor();
   if (in_place) {
     const bool packed = h.is_contiguous() && (!up.defined() || up.is_contiguous());
-    if (h.is_cpu() && h.scalar_type() == at::kFloat && packed) {
-      activate_chosen(h, up, mask, w.activation);
+    if (packed && h.is_cpu() && h.scalar_type() == at::kFloat) {
+      activate_on_cpu(h, up, mask, w.activation);
+    } else if (packed && h.is_cuda() && has_kernel(h)) {
+      activate_on_device(h, up, mask, w.activation);
     } else {
       // Before the activation, which keeps 0: NaN of an unchosen expert goes as well.
       zero_unchosen(h, mask);

@@ -3,17 +3,16 @@
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <c10/core/DeviceGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <cmath>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/kernels/cuda/route.h"
+#include "d2dmoe/kernels/device_call.h"
 
 namespace d2dmoe::moe {
 namespace {
 
-using kernels::Element;
 using kernels::cuda::RouteArgs;
 using kernels::cuda::RouteRule;
 
@@ -21,13 +20,6 @@ std::optional<RouteRule> rule_of(const Selection& selection) {
   if (selection.rule == "dynamic_k") return RouteRule::dynamic_k;
   if (selection.rule == "cumulative") return RouteRule::cumulative;
   if (selection.rule == "top_k") return RouteRule::top_k;
-  return std::nullopt;
-}
-
-std::optional<Element> element_of(at::ScalarType type) {
-  if (type == at::kFloat) return Element::float32;
-  if (type == at::kBFloat16) return Element::bfloat16;
-  if (type == at::kHalf) return Element::float16;
   return std::nullopt;
 }
 
@@ -41,7 +33,7 @@ std::optional<kernels::Routing> route_on_device(const torch::Tensor& x, const Ro
                                                 const Selection& selection, int64_t shared,
                                                 double mean_norm) {
   const auto rule = rule_of(selection);
-  const auto element = element_of(x.scalar_type());
+  const auto element = kernels::element_of(x.scalar_type());
   if (!x.is_cuda() || !rule || !element || at::GradMode::is_enabled() ||
       at::autocast::is_autocast_enabled(at::kCUDA))
     return std::nullopt;
@@ -68,8 +60,10 @@ std::optional<kernels::Routing> route_on_device(const torch::Tensor& x, const Ro
   args.x = rows.const_data_ptr(), args.x_stride = rows.stride(0);
   args.scores = routing.scores.mutable_data_ptr<float>();
   args.mask = reinterpret_cast<uint8_t*>(routing.mask.mutable_data_ptr<bool>());
-  const c10::Stream stream = c10::impl::VirtualGuardImpl(x.device().type()).getStream(x.device());
-  const char* failure = kernels::cuda::route(args, stream.native_handle());
+  const torch::Tensor hidden =
+      at::empty({kernels::cuda::route_workspace(args)}, x.options().dtype(at::kFloat));
+  args.hidden = hidden.mutable_data_ptr<float>();
+  const char* failure = kernels::cuda::route(args, kernels::stream_of(x));
   D2D_CHECK(!failure, "[route] on {}: {}", x.device().str(), failure);
   return routing;
 }

@@ -3,8 +3,13 @@
 #include <ATen/autocast_mode.h>
 #include <torch/types.h>
 
+#include <bit>
+#include <cmath>
+
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/kernels/active_share.h"
 #include "d2dmoe/kernels/break_even.h"
+#include "d2dmoe/kernels/device_call.h"
 #include "d2dmoe/kernels/fast_linear.h"
 #include "d2dmoe/moe/device_route.h"
 
@@ -103,6 +108,19 @@ double ExpertFeedForward::active(const torch::Tensor& x, const torch::Tensor& ma
   return active_;
 }
 
+int64_t ExpertFeedForward::pairs(const kernels::Routing& routing, const Selection& selection) {
+  const torch::Tensor& mask = routing.mask;
+  if (mask.is_cpu()) return routing.pairs;
+  if (mask.numel() == 0 || !kernels::share_decides(w_, experts_, mask.size(0))) return -1;
+  const std::scoped_lock lock(counting_);
+  if (selection != counted_selection_) counted_selection_ = selection, counted_calls_ = 0, counted_share_ = -1;
+  const uint64_t call = ++counted_calls_;
+  const bool counts = std::has_single_bit(call) && std::countr_zero(call) % 2 == 0;  // 1, 4, 16, …
+  if (counts && !kernels::is_captured(mask))
+    counted_share_ = mask.sum().item<double>() / static_cast<double>(mask.numel());
+  return counted_share_ < 0 ? -1 : std::llround(counted_share_ * static_cast<double>(mask.numel()));
+}
+
 torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteId& site,
                                          nn::ForwardContext& ctx) {
   const Selection& selection = ctx.selection != nullptr ? *ctx.selection : selection_;
@@ -120,7 +138,7 @@ torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteI
   if (!dense.hidden.defined()) {
     bool ran_dense = all;
     auto y = all ? kernels::dense_mlp(x, w_)
-                 : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense, routing.pairs,
+                 : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense, pairs(routing, selection),
                                             active(x, routing.mask));
     if (watched) ctx.on_routing(site, routing.scores, routing.mask, ran_dense);
     return y;

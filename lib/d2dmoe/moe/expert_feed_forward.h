@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -13,9 +14,11 @@ namespace d2dmoe::moe {
 
 /// A converted site: the dense layer's weights in expert order, a router and a selection.
 ///
-/// On the CPU router and rule are one kernel (kernels::route). Above the measured break-even share the dense
-/// path runs with the unchosen experts' activations zeroed: the
-/// same function, so results do not depend on which path was faster.
+/// On the CPU router and rule are one kernel (kernels::route), on a GPU as well (route_on_device). Above the
+/// measured break-even share the dense path runs with the unchosen experts' activations zeroed: the same
+/// function, so results do not depend on which path was faster. Counting the chosen experts waits for a GPU,
+/// so it is done there for the first call of a selection, the fourth, the sixteenth and so on, and what was
+/// counted last decides the calls between.
 ///
 /// Shared experts: the router scores the other experts only, and the rule (row maximum, sums, k) sees only
 /// those. Reported scores and masks have all E columns: shared experts are always chosen and carry the row's
@@ -71,6 +74,10 @@ class ExpertFeedForward : public nn::FeedForward {
   /// at. It decides nothing but the faster way to compute.
   double active(const torch::Tensor& x, const torch::Tensor& mask);
 
+  /// Chosen pairs for kernels::expert_mlp_auto: on other devices than the CPU about as many as an earlier
+  /// call had; -1 = not known, or of no use.
+  int64_t pairs(const kernels::Routing& routing, const Selection& selection);
+
   kernels::MlpWeights w_;
   int64_t experts_, shared_;
   std::shared_ptr<Router> router_;
@@ -79,6 +86,10 @@ class ExpertFeedForward : public nn::FeedForward {
   Origin origin_;
   std::atomic<double> active_ = 1;
   std::atomic<int64_t> active_rows_ = 0;  // of which active_ is
+  std::mutex counting_;
+  Selection counted_selection_;  // of the calls counted
+  uint64_t counted_calls_ = 0;
+  double counted_share_ = -1;
   torch::Tensor grams_;                   // made on first use by an oracle rule
   torch::Tensor grams_source_;            // the w2t that they were made from, with its version
   const void* grams_storage_ = nullptr;

@@ -100,6 +100,12 @@ inline void store(Bf16* to, float v) {
   const uint32_t bits = bits_of(v);
   to->bits = std::isnan(v) ? 0x7fff : static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
+inline uint32_t pack_bfloat16(float low, float high) {
+  Bf16 both[2];
+  store(&both[0], low);
+  store(&both[1], high);
+  return both[0].bits | static_cast<uint32_t>(both[1].bits) << 16;
+}
 inline void store(F16* to, float v) {
   const uint16_t sign = bits_of(v) >> 16 & 0x8000u;
   const float size = std::fabs(v);

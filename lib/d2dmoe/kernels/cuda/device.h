@@ -42,6 +42,12 @@ D2DMOE_DEVICE void store(F16* to, float v) {
   to->bits = __half_as_ushort(__float2half_rn(v));
 }
 
+/// Two numbers as bfloat16, rounded as `store` does, the first in the lower half.
+D2DMOE_DEVICE uint32_t pack_bfloat16(float low, float high) {
+  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+  return reinterpret_cast<const uint32_t&>(both);
+}
+
 /// The block's dynamic shared memory, 16-byte aligned.
 D2DMOE_DEVICE uint8_t* dynamic_shared() {
   extern __shared__ __align__(16) uint8_t memory[];

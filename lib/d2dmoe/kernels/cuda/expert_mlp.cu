@@ -32,12 +32,19 @@ const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream)
   return "an element type that no kernel computes with";
 }
 
-bool pays(const ExpertMlpArgs& args) {
-  // Of float32: a model of experts of 24 neurons lost with about 20 and 200 rows and gained with about 1500
-  // (docs/cuda.md).
-  constexpr int64_t kFewestFloatRows = 1024;
-  if (args.rows <= kDecodeRows) return true;
-  return args.element == Element::float32 ? args.rows >= kFewestFloatRows : hopper_takes(args, nullptr);
+bool captures(void* stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  if (cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &status) == cudaSuccess)
+    return status != cudaStreamCaptureStatusNone;
+  cudaGetLastError();  // of the legacy stream beside a capture: nobody may wait for that one either
+  return true;
+}
+
+std::string device_name(int device) {
+  cudaDeviceProp properties;
+  if (cudaGetDeviceProperties(&properties, device) == cudaSuccess) return properties.name;
+  cudaGetLastError();
+  return "unknown";
 }
 
 }  // namespace d2dmoe::kernels::cuda

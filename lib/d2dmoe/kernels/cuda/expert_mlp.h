@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "d2dmoe/kernels/expert_mlp_args.h"
 
@@ -20,12 +21,24 @@ size_t workspace_bytes(const ExpertMlpArgs& args);
 /// @return           nullptr, or why it failed
 const char* expert_mlp(const ExpertMlpArgs& args, void* workspace, void* stream);
 
-/// Whether a call of expert_mlp, launched by itself, takes less time than the dense layer where most experts
-/// are skipped (docs/cuda.md has the figures): up to 16 rows, 1024 and more rows of float32, and what the
-/// kernels for sm_90a take. Those for all devices are slower than the dense layer in 16-bit types but for
-/// large experts.
-/// @param args  y and the workspace may be missing
-bool pays(const ExpertMlpArgs& args);
+/// Hidden activations of which those of chosen experts are wanted.
+struct ActivateChosenArgs {
+  void* h = nullptr;              ///< [rows, hidden]: sums in, activations out
+  const void* up = nullptr;       ///< [rows, hidden], a factor of the activations (gated sites), or null
+  const uint8_t* mask = nullptr;  ///< [rows, experts], 0 or 1; experts divides hidden
+  int64_t rows = 0, hidden = 0, experts = 1;
+  Activation activation = Activation::relu;
+  Element element = Element::float32;
+};
+
+/// In place act(h), times `up` where there is one, in float32 and rounded once; 0 for experts that a row did
+/// not choose, whatever stood there. Queued like expert_mlp.
+const char* activate_chosen(const ActivateChosenArgs& args, void* stream);
+
+/// Whether the stream's calls go into a CUDA graph that is being captured: nobody may wait for it then.
+bool captures(void* stream);
+/// "NVIDIA H200", or "unknown".
+std::string device_name(int device);
 
 /// The same by plain kernels, several times slower, for tests and comparison.
 size_t plain_workspace_bytes(const ExpertMlpArgs& args);

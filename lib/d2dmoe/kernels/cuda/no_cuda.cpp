@@ -12,8 +12,14 @@ constexpr const char* kMissing = "the CUDA kernels are not part of this build";
 bool available(int) {
   return false;
 }
-bool pays(const ExpertMlpArgs&) {
+const char* activate_chosen(const ActivateChosenArgs&, void*) {
+  return kMissing;
+}
+bool captures(void*) {
   return false;
+}
+std::string device_name(int) {
+  return "unknown";
 }
 size_t workspace_bytes(const ExpertMlpArgs&) {
   return 0;

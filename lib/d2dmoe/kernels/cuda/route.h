@@ -20,6 +20,7 @@ struct RouteArgs {
       {};                   ///< [width, d_in], [width, width] …, the last [experts - shared, …]
   uint8_t* mask = nullptr;  ///< [rows, experts], written: 0 or 1
   float* scores = nullptr;  ///< [rows, experts], written: >= 0
+  float* hidden = nullptr;  ///< route_workspace(…) floats, 16-byte aligned
   int64_t rows = 0, x_stride = 0, d_in = 0, width = 0, experts = 0;
   int64_t shared = 0;  ///< the first experts run always; their score is the row's largest
   int depth = 0;
@@ -31,11 +32,14 @@ struct RouteArgs {
   int64_t routed() const { return experts - shared; }
 };
 
-/// Whether the route kernel is built and takes these sizes on the current device: at most
-/// RouteArgs::kMostLayers layers, width and experts at most 1024, or 768 where a block gets no more than 99
-/// KiB of shared memory.
+/// Floats that a call needs for the outputs of hidden layers.
+inline int64_t route_workspace(const RouteArgs& args) {
+  return args.rows * args.width * (args.depth > 2 ? 2 : args.depth > 1 ? 1 : 0);
+}
+/// Whether the route kernels are built and take these sizes on the current device: at most
+/// RouteArgs::kMostLayers layers, 1024 experts and hidden layers of 65535.
 bool can_route(const RouteArgs& args);
-/// Scores and selects in one kernel, on device pointers of the current device; queues and returns, as
+/// Scores and selects, a kernel a layer, on device pointers of the current device; queues and returns, as
 /// expert_mlp. The products run on tensor cores with each factor split into two bfloat16 numbers: about 16
 /// bits of every factor count, so a score may differ from float32's by 1e-5 of the largest terms. A row with
 /// a score that is NaN or infinite runs the shared experts only.

@@ -84,10 +84,15 @@ struct TileItems {
   int64_t count;
 };
 
+/// What the warpgroup whose turn it is waits for, of the product before. One for each warpgroup.
+struct Turns {
+  Barrier arrived[kTurns];  ///< all that was brought for it is here: each warp of the one before arrives
+  Barrier added[kTurns];    ///< it is added to the sums: each thread, as compute-sanitizer follows no warps
+};
+
 template <class T, int kStages>
 struct Walk {
   static constexpr int kWalked = 1;  // named barrier: all that multiply have come so far
-  static constexpr int kArrived = 2, kAdded = kArrived + kTurns;  // one for each: whose turn it is
   const TypedMlpArgs<T>& a;
   const Lists& l;
   int64_t bands;
@@ -98,6 +103,7 @@ struct Walk {
   Item* items;  // [2, experts]
   TileItems* of_tile;
   Ring<kStages>& ring;
+  Turns& turns;
 
   D2DMOE_HOPPER int64_t own_band(int64_t tile) const {
     return tile % tiles(bands, kCluster) * kCluster + cluster_rank();
@@ -214,11 +220,6 @@ struct Walk {
       write_sums(first_row, first_column(tile));
       meet(kWalked, kTurns * kGroup);
     }
-    // The last announcements are answered, so that the block may end.
-    if (turn > 0 && turn % kTurns == group) {
-      meet(kArrived + group, 2 * kGroup);
-      meet(kAdded + group, 2 * kGroup);
-    }
   }
 
   D2DMOE_HOPPER void multiply_tile(const Item* list, int count, int64_t first_row, int group,
@@ -239,15 +240,23 @@ struct Walk {
           rows[r] = pair < left ? l.rows[item.first + p * kGroupPairs + pair] : -1;  // looked at in `add`
         }
         // All that was brought for earlier products has arrived: a stage's parity now means this round.
-        if (turn > 0) meet(kArrived + group, 2 * kGroup);
+        const auto wait_before = [&](Barrier (&of)[kTurns]) {
+          if (turn > 0) wait(&of[group], static_cast<uint32_t>((turn - 1) / kTurns & 1));
+        };
+        const int next = (group + 1) % kTurns;
+        const auto tell_arrived = [&] {
+          __syncwarp();
+          if (lane == 0) arrive(&turns.arrived[next]);
+        };
+        wait_before(turns.arrived);
         if (left <= 0) {  // only other blocks have pairs
           for (int step = 0; step < steps; ++step, at.next()) {
             wait_full(ring, at);
             release(ring, at.stage);
           }
-          announce(kArrived + (group + 1) % kTurns, 2 * kGroup);
-          if (turn > 0) meet(kAdded + group, 2 * kGroup);
-          announce(kAdded + (group + 1) % kTurns, 2 * kGroup);
+          tell_arrived();
+          wait_before(turns.added);
+          arrive(&turns.added[next]);
           continue;
         }
         float of[64];
@@ -255,7 +264,7 @@ struct Walk {
         for (int s = 0; s < 64; ++s) of[s] = 0;
         for (int step = 0; step < steps; ++step, at.next()) {
           wait_full(ring, at);
-          if (step + 1 == steps) announce(kArrived + (group + 1) % kTurns, 2 * kGroup);
+          if (step + 1 == steps) tell_arrived();
           const uint8_t* stage = stages + at.stage * kCombineStage;
           hold(of);
           products_begin();
@@ -270,10 +279,9 @@ struct Walk {
           release(ring, at.stage);
         }
         // Experts in order: the products before these have been added.
-        if (turn > 0) meet(kAdded + group, 2 * kGroup);
+        wait_before(turns.added);
         add(of, rows, static_cast<int32_t>(first_row));
-        __syncwarp();
-        announce(kAdded + (group + 1) % kTurns, 2 * kGroup);
+        arrive(&turns.added[next]);
       }
     }
   }
@@ -289,10 +297,15 @@ __global__ void __cluster_dims__(kCluster) __launch_bounds__(kCombineBlock, 1)
   Item* items = reinterpret_cast<Item*>(sums + band_rows * kOwnedApart);
   auto* of_tile = reinterpret_cast<TileItems*>(items + 2 * a.experts);
   auto& ring = *reinterpret_cast<Ring<kStages>*>(of_tile + 2);
+  auto& turns = *reinterpret_cast<Turns*>(&ring + 1);
   if (threadIdx.x == 0) {
     prefetch_map(&maps.w2t);
     prefetch_map(&maps.hidden);
     prefetch_map(&maps.some_hidden);
+    for (int g = 0; g < kTurns; ++g) {
+      barrier_init(&turns.arrived[g], kGroup / 32);
+      barrier_init(&turns.added[g], kGroup);
+    }
     for (int i = 0; i < 2; ++i) {
       barrier_init(&of_tile[i].listed, 1);
       barrier_init(&of_tile[i].walked, 1);
@@ -320,7 +333,8 @@ __global__ void __cluster_dims__(kCluster) __launch_bounds__(kCombineBlock, 1)
                               sums,
                               items,
                               of_tile,
-                              ring};
+                              ring,
+                              turns};
   if (threadIdx.x < 32)
     walk.bring_all(maps);
   else if (threadIdx.x >= kGroup)

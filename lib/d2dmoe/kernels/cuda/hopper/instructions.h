@@ -73,10 +73,6 @@ D2DMOE_HOPPER void wait(Barrier* b, uint32_t parity) {
 D2DMOE_HOPPER void meet(int number, int threads) {
   asm volatile("bar.sync %0, %1;\n" ::"r"(number), "r"(threads) : "memory");
 }
-/// Counts towards `meet` without waiting.
-D2DMOE_HOPPER void announce(int number, int threads) {
-  asm volatile("bar.arrive %0, %1;\n" ::"r"(number), "r"(threads) : "memory");
-}
 
 // ---- copies
 
