@@ -8,7 +8,7 @@
 /// What a masked dense layer does between its two products, in one pass.
 namespace d2dmoe::kernels::cuda::D2DMOE_SIMT {
 
-constexpr int kActivateThreads = 128;
+constexpr int kActivateThreads = 128, kActivateBlocks = 16;  // of a multiprocessor
 
 /// kWidth neighbouring elements, as many as a thread reads and writes at once.
 template <class T, int kWidth>
@@ -25,8 +25,8 @@ struct ChosenPieces {
   int64_t rows, experts, hidden, size;
 };
 
-/// Grid: (tiles of columns, rows; these take turns where there are more than a grid has). A thread owns a
-/// piece of a row, which belongs to one expert. Pieces that are not chosen are not read.
+/// Grid: (tiles of columns, any number of rows, which the blocks go through in turn). A thread owns a column of
+/// pieces, all of one expert. Pieces that are not chosen are not read.
 template <class T, int kWidth>
 __global__ void activate_pieces(ChosenPieces<T, kWidth> a, Activation activation) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kActivateThreads + threadIdx.x;
@@ -58,9 +58,11 @@ const char* run_activate_pieces(const ActivateChosenArgs& args, void* stream) {
                                   args.experts,
                                   args.hidden / kWidth,
                                   args.hidden / args.experts / kWidth};
-  constexpr int64_t kMostAcross = 65535;  // blocks along a grid's second dimension
-  const dim3 grid(static_cast<unsigned>((a.hidden + kActivateThreads - 1) / kActivateThreads),
-                  static_cast<unsigned>(std::min(a.rows, kMostAcross)));
+  // As many blocks as run at a time.
+  const int64_t across = (a.hidden + kActivateThreads - 1) / kActivateThreads;
+  const int64_t at_once = kActivateBlocks * static_cast<int64_t>(multiprocessors());
+  const dim3 grid(static_cast<unsigned>(across),
+                  static_cast<unsigned>(std::clamp<int64_t>(at_once / across, 1, a.rows)));
   return launch(activate_pieces<T, kWidth>, grid, dim3(kActivateThreads), 0, stream, a, args.activation);
 }
 
