@@ -166,6 +166,12 @@ TEST_CASE("config: contradictions between keys") {
                  "tau_range is empty"));
   CHECK(contains(refused(R"({"train_routed": {"rule": "all"}})"), "dynamic_k, cumulative, top_k"));
   CHECK_NOTHROW(load_text(R"({"train_routed": {"tau_range": []}})"));
+  CHECK(contains(refused(R"({"train_routed": {"rule": "cumulative", "tau_range": [0, 0]}})"),
+                 "'train_routed.tau_range' is 0"));
+  CHECK(contains(
+      refused(R"({"train_routed": {"rule": "cumulative", "tau_range": [0, 1], "validation_tau": 0}})"),
+      "'train_routed.validation_tau' is 0"));
+  CHECK_NOTHROW(load_text(R"({"train_routed": {"rule": "cumulative", "tau_range": [0, 1]}})"));
   CHECK(contains(refused(R"({"sweep_tau": {"budget": 0.5, "max_drop": 1}})"), "both set"));
   CHECK(contains(refused(R"({"device": "gpu"})"), "must be auto, cpu, cuda or cuda:N"));
   CHECK(contains(refused(R"({"data": {"separator": ";;"}})"), "one ASCII character"));

@@ -59,9 +59,10 @@ torch::Tensor activate_once(const torch::Tensor& h, const torch::Tensor& up, con
   args.h = gh.data(), args.up = gup.data(), args.mask = static_cast<const uint8_t*>(gmask.data());
   args.rows = h.size(0), args.hidden = h.size(1), args.experts = mask.size(1), args.activation = activation;
   const auto type = h.scalar_type();
-  const char* failure = type == torch::kFloat      ? cuda::emulated::run_activate_chosen<float>(args, nullptr)
-                        : type == torch::kBFloat16 ? cuda::emulated::run_activate_chosen<cuda::Bf16>(args, nullptr)
-                                                   : cuda::emulated::run_activate_chosen<cuda::F16>(args, nullptr);
+  const char* failure = type == torch::kFloat ? cuda::emulated::run_activate_chosen<float>(args, nullptr)
+                        : type == torch::kBFloat16
+                            ? cuda::emulated::run_activate_chosen<cuda::Bf16>(args, nullptr)
+                            : cuda::emulated::run_activate_chosen<cuda::F16>(args, nullptr);
   CHECK((failure ? std::string(failure) : "") == "");
   CHECK(gh.intact());
   auto out = torch::empty_like(h);

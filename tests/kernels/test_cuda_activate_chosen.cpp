@@ -70,17 +70,19 @@ TEST_CASE("cuda activate_chosen: emulated, several blocks, rows that take turns,
   for (const auto type : kSumTypes) {
     const auto wide = random_sums(3, 70, 16, true, type);
     check_chosen(test::emulated_activate_chosen(wide.h, wide.up, wide.mask, Activation::silu), wide,
-          Activation::silu);
+                 Activation::silu);
     const auto one = random_sums(4, 1, 33, false, type);
-    check_chosen(test::emulated_activate_chosen(one.h, one.up, one.mask, Activation::relu), one, Activation::relu);
+    check_chosen(test::emulated_activate_chosen(one.h, one.up, one.mask, Activation::relu), one,
+                 Activation::relu);
     const auto apart = random_sums(3, 4, 16, true, type);
     check_chosen(test::emulated_activate_chosen(apart.h, apart.up, apart.mask, Activation::relu, 1), apart,
-          Activation::relu);
+                 Activation::relu);
     const auto none = random_sums(0, 4, 16, false, type);
     CHECK(test::emulated_activate_chosen(none.h, none.up, none.mask, Activation::relu).numel() == 0);
   }
   const auto tall = random_sums(5000, 1, 1, false, torch::kFloat);
-  check_chosen(test::emulated_activate_chosen(tall.h, tall.up, tall.mask, Activation::relu), tall, Activation::relu);
+  check_chosen(test::emulated_activate_chosen(tall.h, tall.up, tall.mask, Activation::relu), tall,
+               Activation::relu);
 }
 
 TEST_CASE("cuda activate_chosen: on a device: the masked dense layer is that of the CPU", "[cuda][small]") {
@@ -100,8 +102,7 @@ TEST_CASE("cuda activate_chosen: on a device: the masked dense layer is that of 
         const auto w = test::to_dtype(test::random_weights(c), type);
         const auto x = torch::randn({c.rows, c.d_in}).to(type);
         const auto mask = test::random_mask(c, 0.4);
-        const auto got =
-            masked_dense_mlp(x.cuda(), mask.cuda(), test::on_gpu(w)).cpu().to(torch::kDouble);
+        const auto got = masked_dense_mlp(x.cuda(), mask.cuda(), test::on_gpu(w)).cpu().to(torch::kDouble);
         const auto wide = test::to_dtype(w, torch::kDouble);
         const auto want = expert_mlp_reference(x.to(torch::kDouble), mask, wide);
         const double epsilon = type == torch::kFloat ? 1e-5 : type == torch::kBFloat16 ? 1 / 64.0 : 1 / 512.0;

@@ -13,7 +13,7 @@ namespace {
 
 void check_values(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w) {
   test::check_result(test::emulated_expert_mlp(kernels, x, mask, w), x, mask, w,
-               kernels == Kernels::tuned && x.size(0) > cuda::kDecodeRows);
+                     kernels == Kernels::tuned && x.size(0) > cuda::kDecodeRows);
 }
 
 void check_case(const MlpCase& c, torch::ScalarType type, Kernels kernels = Kernels::tuned) {

@@ -139,7 +139,6 @@ TEST_CASE("cuda expert_mlp: on a device: many calls in a row give the same bytes
 
 TEST_CASE("cuda expert_mlp: on a device: infinities give what the dense layer gives", "[cuda][small]") {
   if (!test::on_a_device()) return;
-  test::check_infinities([](const auto& x, const auto& mask, const auto& w) {
-    return tuned_on_gpu(x, mask, test::on_gpu(w));
-  });
+  test::check_infinities(
+      [](const auto& x, const auto& mask, const auto& w) { return tuned_on_gpu(x, mask, test::on_gpu(w)); });
 }

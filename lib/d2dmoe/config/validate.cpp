@@ -138,11 +138,16 @@ Found check_routed(const RoutedTrainOptions& routed) {
     return Problem{path + "tau_range", "must be [smallest, largest], or empty for every site's own setting"};
   }
   if (auto problem = check_values(range, routed.rule, path + "tau_range")) return problem;
+  // A share of 0 of the scores' sum is reached without any expert.
+  const auto runs_none = [&](double p) { return routed.rule == "cumulative" && p == 0; };
+  constexpr const char* kRunsNone = "is 0, with which \"cumulative\" runs no expert; must be above 0";
+  if (!range.empty() && runs_none(range[1])) return Problem{path + "tau_range", kRunsNone};
   if (!routed.validation_tau) return {};
   if (range.empty()) {
     return Problem{path + "validation_tau",
                    "is set, but tau_range is empty: every site validates at its own setting"};
   }
+  if (runs_none(*routed.validation_tau)) return Problem{path + "validation_tau", kRunsNone};
   return check_values({*routed.validation_tau}, routed.rule, path + "validation_tau");
 }
 

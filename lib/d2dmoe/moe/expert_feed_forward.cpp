@@ -113,7 +113,8 @@ int64_t ExpertFeedForward::pairs(const kernels::Routing& routing, const Selectio
   if (mask.is_cpu()) return routing.pairs;
   if (mask.numel() == 0 || !kernels::share_decides(w_, experts_, mask.size(0))) return -1;
   const std::scoped_lock lock(counting_);
-  if (selection != counted_selection_) counted_selection_ = selection, counted_calls_ = 0, counted_share_ = -1;
+  if (selection != counted_selection_)
+    counted_selection_ = selection, counted_calls_ = 0, counted_share_ = -1;
   const uint64_t call = ++counted_calls_;
   const bool counts = std::has_single_bit(call) && std::countr_zero(call) % 2 == 0;  // 1, 4, 16, …
   if (counts && !kernels::is_captured(mask))

@@ -90,8 +90,8 @@ class ExpertFeedForward : public nn::FeedForward {
   Selection counted_selection_;  // of the calls counted
   uint64_t counted_calls_ = 0;
   double counted_share_ = -1;
-  torch::Tensor grams_;                   // made on first use by an oracle rule
-  torch::Tensor grams_source_;            // the w2t that they were made from, with its version
+  torch::Tensor grams_;         // made on first use by an oracle rule
+  torch::Tensor grams_source_;  // the w2t that they were made from, with its version
   const void* grams_storage_ = nullptr;
   uint32_t grams_version_ = 0;
 };

@@ -32,6 +32,7 @@ std::string guessed_stage(const fs::path& dir) {
   if (std::find(kStages.begin(), kStages.end(), name) != kStages.end()) return name;
   if (is_file(dir / "points.jsonl")) return "sweep_tau";
   if (is_file(dir / "convert.json")) return "convert";
+  if (is_file(dir / "model" / "d2dmoe.json")) return "train_routed";
   return "train";
 }
 

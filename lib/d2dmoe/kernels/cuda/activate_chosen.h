@@ -25,8 +25,8 @@ struct ChosenPieces {
   int64_t rows, experts, hidden, size;
 };
 
-/// Grid: (tiles of columns, any number of rows, which the blocks go through in turn). A thread owns a column of
-/// pieces, all of one expert. Pieces that are not chosen are not read.
+/// Grid: (tiles of columns, any number of rows, which the blocks go through in turn). A thread owns a column
+/// of pieces, all of one expert. Pieces that are not chosen are not read.
 template <class T, int kWidth>
 __global__ void activate_pieces(ChosenPieces<T, kWidth> a, Activation activation) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kActivateThreads + threadIdx.x;
@@ -51,13 +51,9 @@ __global__ void activate_pieces(ChosenPieces<T, kWidth> a, Activation activation
 template <class T, int kWidth>
 const char* run_activate_pieces(const ActivateChosenArgs& args, void* stream) {
   using P = Piece<T, kWidth>;
-  const ChosenPieces<T, kWidth> a{static_cast<P*>(args.h),
-                                  static_cast<const P*>(args.up),
-                                  args.mask,
-                                  args.rows,
-                                  args.experts,
-                                  args.hidden / kWidth,
-                                  args.hidden / args.experts / kWidth};
+  const ChosenPieces<T, kWidth> a{
+      static_cast<P*>(args.h), static_cast<const P*>(args.up),     args.mask, args.rows, args.experts,
+      args.hidden / kWidth,    args.hidden / args.experts / kWidth};
   // As many blocks as run at a time.
   const int64_t across = (a.hidden + kActivateThreads - 1) / kActivateThreads;
   const int64_t at_once = kActivateBlocks * static_cast<int64_t>(multiprocessors());

@@ -23,8 +23,7 @@ struct SplitPair {
 };
 D2DMOE_DEVICE SplitPair split(float v0, float v1) {
   const uint32_t upper = pack_bfloat16(v0, v1);
-  return {upper,
-          pack_bfloat16(v0 - __uint_as_float(upper << 16), v1 - __uint_as_float(upper & 0xffff0000u))};
+  return {upper, pack_bfloat16(v0 - __uint_as_float(upper << 16), v1 - __uint_as_float(upper & 0xffff0000u))};
 }
 
 /// Two neighbouring elements, read at once.
@@ -132,8 +131,8 @@ struct RouteProduct {
       SplitPair a[kA][4];
 #pragma unroll
       for (int i = 0; i < kA; ++i) load_in(a[i], stage, i, k);
-      // The small products first: they would drown in a large sum. Neighbouring products are of different
-      // sums, so that none waits for the one before.
+        // The small products first: they would drown in a large sum. Neighbouring products are of different
+        // sums, so that none waits for the one before.
 #pragma unroll
       for (int i = 0; i < kA; ++i) {
         const uint32_t upper[4] = {a[i][0].upper, a[i][1].upper, a[i][2].upper, a[i][3].upper};

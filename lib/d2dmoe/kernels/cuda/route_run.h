@@ -98,7 +98,8 @@ struct RouteRun {
     const auto whole = [](const void* p, int64_t bytes) {
       return reinterpret_cast<uintptr_t>(p) % sizeof(Chunk) == 0 && bytes % sizeof(Chunk) == 0;
     };
-    return whole(l.in, l.stride * static_cast<int64_t>(sizeof(In))) && whole(l.weights, 4 * int64_t{l.inputs});
+    return whole(l.in, l.stride * static_cast<int64_t>(sizeof(In))) &&
+           whole(l.weights, 4 * int64_t{l.inputs});
   }
 
   template <class In, int kA, int kWarpsHere>
@@ -106,9 +107,10 @@ struct RouteRun {
     using Product = RouteProduct<In, kA, kWarpsHere, true>;
     const dim3 grid(static_cast<unsigned>(tiles(l.rows, Product::kRows)),
                     static_cast<unsigned>(tiles(l.outputs, Product::kOutputs)));
-    return launch_early(early && follows,
-                        aligned(l) ? route_hidden<In, kA, kWarpsHere, true> : route_hidden<In, kA, kWarpsHere, false>,
-                        grid, dim3(32 * kWarpsHere), Product::kBytes, stream, l, out);
+    return launch_early(
+        early && follows,
+        aligned(l) ? route_hidden<In, kA, kWarpsHere, true> : route_hidden<In, kA, kWarpsHere, false>, grid,
+        dim3(32 * kWarpsHere), Product::kBytes, stream, l, out);
   }
   /// @param follows  what it reads was queued just before
   template <class In>

@@ -240,7 +240,7 @@ struct Walk {
           rows[r] = pair < left ? l.rows[item.first + p * kGroupPairs + pair] : -1;  // looked at in `add`
         }
         // All that was brought for earlier products has arrived: a stage's parity now means this round.
-        const auto wait_before = [&](Barrier (&of)[kTurns]) {
+        const auto wait_before = [&](Barrier(&of)[kTurns]) {
           if (turn > 0) wait(&of[group], static_cast<uint32_t>((turn - 1) / kTurns & 1));
         };
         const int next = (group + 1) % kTurns;
