@@ -8,12 +8,11 @@ namespace d2dmoe::test {
 
 using namespace kernels;
 
-namespace {
-
-// Relative error of rounding to the nearest.
 double epsilon_of(torch::ScalarType type) {
   return type == torch::kFloat ? 6e-8 : type == torch::kBFloat16 ? 1 / 256.0 : 1 / 2048.0;
 }
+
+namespace {
 
 // The masked dense layer in double, its activations rounded to x's type where the kernels round them: the
 // tuned ones do above cuda::kDecodeRows rows.

@@ -14,6 +14,9 @@ inline const std::vector<torch::ScalarType> kCudaTypes = {torch::kFloat, torch::
 using RoutedLayer = std::function<torch::Tensor(const torch::Tensor& x, const torch::Tensor& mask,
                                                 const kernels::MlpWeights& w)>;
 
+/// Relative error of rounding to the nearest number of a type.
+double epsilon_of(torch::ScalarType type);
+
 /// Compares with the masked dense layer in float64. What may differ: rounding of float32 sums, of y, and of a
 /// few activations that stand so near the middle between two numbers that the kernel's float32 falls on the
 /// other side.

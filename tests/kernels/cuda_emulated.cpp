@@ -20,17 +20,25 @@ const char* run(Kernels kernels, const ExpertMlpArgs& args, void* workspace) {
                                    : cuda::emulated::run_plain<T>(args, workspace, nullptr);
 }
 
+/// Rows that lie apart keep their distance; what is between them is NaN.
+struct Rows {
+  int64_t stride;
+  torch::Tensor spread;
+
+  explicit Rows(const torch::Tensor& x) {
+    const bool apart = x.numel() > 0 && x.stride(1) == 1 && x.stride(0) >= x.size(1);
+    stride = apart ? x.stride(0) : x.size(1);
+    spread = torch::full({x.size(0) * stride}, NAN, x.options());
+    if (x.numel() > 0) spread.as_strided({x.size(0), x.size(1)}, {stride, 1}).copy_(x);
+    if (x.size(0) > 0 && apart) spread = spread.slice(0, 0, (x.size(0) - 1) * stride + x.size(1));
+  }
+};
+
 torch::Tensor run_once(Kernels kernels, const torch::Tensor& x, const torch::Tensor& mask,
                        const MlpWeights& w) {
   const torch::ScalarType type = x.scalar_type();
-  // Rows that lie apart keep their distance; what is between them is NaN.
-  const bool apart = x.numel() > 0 && x.stride(1) == 1 && x.stride(0) >= x.size(1);
-  const int64_t stride = apart ? x.stride(0) : x.size(1);
-  auto spread = torch::full({x.size(0) * stride}, NAN, x.options());
-  if (x.numel() > 0) spread.as_strided({x.size(0), x.size(1)}, {stride, 1}).copy_(x);
-  if (x.size(0) > 0 && apart) spread = spread.slice(0, 0, (x.size(0) - 1) * stride + x.size(1));
-
-  Guarded gx(spread), gmask(mask.contiguous().to(torch::kByte)), w1(w.w1), b1(w.b1), wu(w.wu), bu(w.bu),
+  const Rows rows(x);
+  Guarded gx(rows.spread), gmask(mask.contiguous().to(torch::kByte)), w1(w.w1), b1(w.b1), wu(w.wu), bu(w.bu),
       w2t(w.w2t), b2(w.b2);
   auto y = torch::full({x.size(0), w.d_out()}, NAN, x.options());
   Guarded gy(y);
@@ -38,7 +46,7 @@ torch::Tensor run_once(Kernels kernels, const torch::Tensor& x, const torch::Ten
   args.x = gx.data(), args.mask = static_cast<const uint8_t*>(gmask.data());
   args.w1 = w1.data(), args.b1 = b1.data(), args.wu = wu.data(), args.bu = bu.data(), args.w2t = w2t.data();
   args.b2 = b2.data(), args.y = gy.data();
-  args.rows = x.size(0), args.x_stride = stride, args.d_in = x.size(1), args.hidden = w.hidden();
+  args.rows = x.size(0), args.x_stride = rows.stride, args.d_in = x.size(1), args.hidden = w.hidden();
   args.d_out = w.d_out(), args.experts = mask.size(1), args.activation = w.activation;
   args.element = element_of(type).value();
   Guarded workspace(kernels == Kernels::tuned ? cuda::plan_of(args).bytes : cuda::plain_plan_of(args).bytes);
@@ -79,13 +87,14 @@ EmulatedRouting route_once(const torch::Tensor& x, const std::vector<torch::Tens
     args.weights[i] = static_cast<const float*>(guarded.back().data());
   }
   args.depth = static_cast<int>(weights.size());
-  args.rows = x.size(0), args.x_stride = args.d_in = x.size(1), args.width = weights[0].size(0);
+  const Rows rows(x);
+  args.rows = x.size(0), args.x_stride = rows.stride, args.d_in = x.size(1), args.width = weights[0].size(0);
   args.experts = weights.back().size(0) + args.shared;
   args.element = element_of(x.scalar_type()).value();
   REQUIRE(cuda::emulated::route_fits(args));
   EmulatedRouting out{torch::full({args.rows, args.experts}, NAN),
                       torch::zeros({args.rows, args.experts}, torch::kByte)};
-  Guarded gx(x), scores(out.scores), mask(torch::full_like(out.mask, 0xff));
+  Guarded gx(rows.spread), scores(out.scores), mask(torch::full_like(out.mask, 0xff));
   args.x = gx.data(), args.scores = static_cast<float*>(scores.data());
   args.mask = static_cast<uint8_t*>(mask.data());
   Guarded hidden(static_cast<size_t>(4 * cuda::route_workspace(args)));

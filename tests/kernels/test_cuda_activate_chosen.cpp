@@ -1,6 +1,7 @@
 // The pass between the two products of a masked dense layer: the kernel's own text, run on the CPU
 // (tests/kernels/simt), and the kernel itself where there is a device.
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
+#include "kernels/cuda_checks.h"
 #include "kernels/cuda_emulated.h"
 
 using namespace d2dmoe;
@@ -38,7 +39,7 @@ torch::Tensor chosen_only(const Sums& s, Activation activation) {
 // to their argument.
 void check_chosen(const torch::Tensor& got, const Sums& s, Activation activation) {
   const auto type = s.h.scalar_type();
-  const double epsilon = type == torch::kFloat ? 6e-8 : type == torch::kBFloat16 ? 1 / 256.0 : 1 / 2048.0;
+  const double epsilon = test::epsilon_of(type);
   const auto want = chosen_only(s, activation);
   const auto known = torch::nan_to_num(s.h.to(torch::kDouble)).abs();
   auto scale = s.up.defined() ? known * torch::nan_to_num(s.up.to(torch::kDouble)).abs() : known;
@@ -47,7 +48,6 @@ void check_chosen(const torch::Tensor& got, const Sums& s, Activation activation
   CHECK((got.to(torch::kDouble) - want).abs().le(bound).all().item<bool>());
 }
 
-const std::vector<torch::ScalarType> kSumTypes = {torch::kFloat, torch::kBFloat16, torch::kHalf};
 const std::vector<Activation> kActivations = {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh,
                                               Activation::silu, Activation::tanh};
 
@@ -55,7 +55,7 @@ const std::vector<Activation> kActivations = {Activation::relu, Activation::gelu
 
 TEST_CASE("cuda activate_chosen: emulated, every activation and type, whole pieces and single elements") {
   torch::manual_seed(61);
-  for (const auto type : kSumTypes)
+  for (const auto type : test::kCudaTypes)
     for (const auto activation : kActivations)
       for (const bool gated : {false, true})
         for (const int64_t size : {1, 3, 8, 24}) {
@@ -67,7 +67,7 @@ TEST_CASE("cuda activate_chosen: emulated, every activation and type, whole piec
 
 TEST_CASE("cuda activate_chosen: emulated, several blocks, rows that take turns, unaligned sums, nothing") {
   torch::manual_seed(62);
-  for (const auto type : kSumTypes) {
+  for (const auto type : test::kCudaTypes) {
     const auto wide = random_sums(3, 70, 16, true, type);
     check_chosen(test::emulated_activate_chosen(wide.h, wide.up, wide.mask, Activation::silu), wide,
                  Activation::silu);
@@ -88,7 +88,7 @@ TEST_CASE("cuda activate_chosen: emulated, several blocks, rows that take turns,
 TEST_CASE("cuda activate_chosen: on a device: the masked dense layer is that of the CPU", "[cuda][small]") {
   if (!test::on_a_device()) return;
   torch::manual_seed(63);
-  for (const auto type : kSumTypes)
+  for (const auto type : test::kCudaTypes)
     for (const bool gated : {false, true})
       for (const int64_t size : {3, 16}) {
         const test::MlpCase c{.rows = 21,

@@ -1,5 +1,8 @@
 // The contract of expert_mlp held against the CUDA kernels themselves; skipped, in words, where there is no
 // device.
+#include <array>
+#include <limits>
+
 #include "d2dmoe/kernels/cuda/plan.h"
 #include "kernels/cuda_checks.h"
 #include "kernels/cuda_emulated.h"

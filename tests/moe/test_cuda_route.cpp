@@ -162,10 +162,13 @@ TEST_CASE("cuda route: emulated, tiles of every size give a row the same bytes")
     torch::ScalarType type;
     int64_t d_in, rows;
   };
-  for (const Case& c : {Case{torch::kFloat, 40, 1100}, Case{torch::kHalf, 33, 1100},
+  for (const Case& c : {Case{torch::kFloat, 40, 1100}, Case{torch::kHalf, 33, 8300},
                         Case{torch::kBFloat16, 33, 1100}, Case{torch::kBFloat16, 40, 8300}}) {
-    const auto weights = random_router(c.d_in, 20, 3, 5);
-    const auto x = torch::randn({c.rows, c.d_in}).to(c.type);
+    const auto weights = random_router(c.d_in, c.d_in % 2 == 0 ? 20 : 11, 3, 5);
+    // Rows that lie apart; what is between them is NaN.
+    auto wide = torch::full({c.rows, c.d_in + 8}, NAN);
+    wide.slice(1, 0, c.d_in).copy_(torch::randn({c.rows, c.d_in}));
+    const auto x = wide.to(c.type).slice(1, 0, c.d_in);
     const auto all = test::emulated_route(x, weights, args_of(kRules[1]));
     CHECK(test::difference(all.scores.to(torch::kDouble), scores_of(x, weights), 1e-4) == "");
     for (const int64_t rows : {1, 100, 300}) {
@@ -181,15 +184,34 @@ TEST_CASE("route_on_device: nothing where there is no device") {
   CHECK_FALSE(moe::route_on_device(torch::randn({3, 16}), router, {"dynamic_k", 0.5, 0}, 0, 1).has_value());
 }
 
+TEST_CASE("route_on_device: tiles of every size, layers, shared experts, rows that lie apart",
+          "[cuda][small]") {
+  if (!test::on_a_device()) return;
+  const torch::NoGradGuard no_grad;
+  torch::manual_seed(57);
+  for (const auto type : {torch::kFloat, torch::kBFloat16, torch::kHalf})
+    for (const int64_t rows : {1, 300, 1100, 8300})
+      for (const int64_t d_in : {96, 33})
+        for (const int64_t depth : {1, 2, 4})
+          for (const int64_t shared : {0, 2}) {
+            INFO(c10::toString(type) << ", " << rows << " rows of " << d_in << ", " << depth << " layers, "
+                                     << shared << " shared");
+            moe::Router router(d_in, 40, depth, 20, 1);
+            router.to(torch::kCUDA);
+            const auto x = torch::randn({rows, d_in + 8}, torch::kCUDA).to(type).slice(1, 0, d_in);
+            const moe::Selection selection{"dynamic_k", 0.5, 0};
+            const auto got = moe::route_on_device(x, router, selection, shared, 1);
+            REQUIRE(got.has_value());
+            const auto scores = got->scores.slice(1, shared).cpu();
+            CHECK(test::difference(scores, router.forward(x).cpu(), 1e-4) == "");
+            const auto chosen = moe::select(scores.contiguous(), selection, 1);
+            CHECK(torch::equal(got->mask.slice(1, shared).cpu(), chosen));
+            CHECK(got->mask.slice(1, 0, shared).all().item<bool>());
+          }
+}
+
 TEST_CASE("route_on_device: decides as router and rule one after the other", "[cuda][small]") {
-  if (!torch::cuda::is_available() || !kernels::cuda::can_route([] {
-        RouteArgs args;
-        args.depth = 1, args.experts = 1, args.d_in = 1;
-        return args;
-      }())) {
-    WARN("no CUDA device, or a build without CUDA: the kernel itself did not run");
-    return;
-  }
+  if (!test::on_a_device()) return;
   const torch::NoGradGuard no_grad;
   torch::manual_seed(56);
   moe::Router router(96, 32, 2, 40, 1);

@@ -1,4 +1,6 @@
 #include "d2dmoe/moe/expert_feed_forward.h"
+
+#include "d2dmoe/kernels/break_even.h"
 #include "kernels/cuda_emulated.h"
 #include "support/support.h"
 #include "tiny_moe.h"
@@ -16,13 +18,14 @@ struct Recorder : nn::Observer {
     this->post = post;
     hidden = h;
   }
-  void on_routing(const nn::SiteId&, const torch::Tensor& s, const torch::Tensor& m, bool) override {
+  void on_routing(const nn::SiteId&, const torch::Tensor& s, const torch::Tensor& m, bool ran_dense) override {
     scores = s;
     mask = m;
+    dense = ran_dense;
   }
   bool wants_activations() const override { return activations_; }
   torch::Tensor input, post, hidden, scores, mask;
-  bool activations_;
+  bool activations_, dense = false;
 };
 
 std::shared_ptr<moe::ExpertFeedForward> layer_of(const kernels::MlpWeights& w, int64_t experts,
@@ -246,4 +249,19 @@ TEST_CASE("expert feed forward: on a device: the layer of the CPU, call after ca
       const auto off = (got - want).abs().amax(1).gt(1e-4 * want.abs().max().item<double>());
       CHECK(off.sum().item<int64_t>() <= rows / 100);
     }
+  // The first call with a selection is counted, and what it counted decides the next.
+  Recorder watched(false);
+  for (const double tau : {0.0, 0.9}) {
+    CAPTURE(tau);
+    there->selection() = {"dynamic_k", tau, 0.1};
+    bool first = false;
+    for (const int call : {1, 2}) {
+      auto on_device = context(300);
+      on_device.observers = {&watched};
+      there->forward(torch::randn({300, 64}, torch::kCUDA), {}, on_device);
+      const double most = kernels::break_even_share(there->weights(), 8, 300);
+      if (call == 1) first = watched.mask.to(torch::kFloat).mean().item<double>() > most;
+      CHECK(watched.dense == first);
+    }
+  }
 }

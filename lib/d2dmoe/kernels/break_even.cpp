@@ -11,12 +11,14 @@
 #include <cmath>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/kernels/break_even_table.h"
 #include "d2dmoe/kernels/cpu/isa.h"
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
+#include "d2dmoe/kernels/cuda/plan.h"
 #include "d2dmoe/kernels/device_call.h"
 #include "d2dmoe/kernels/expert_mlp_checks.h"
 #include "d2dmoe/kernels/expert_mlp_gradient.h"
@@ -55,6 +57,7 @@ int64_t row_bucket(const MlpWeights& w, int64_t rows) {
   const auto below = [&](int64_t bucket) { return on_cpu ? bucket < rows : 2 * bucket <= rows; };
   int64_t bucket = 1;
   while (below(bucket) && bucket < largest.rows && dense_flops(w, 2 * bucket) <= largest.flops) bucket *= 2;
+  if (!on_cpu && bucket == cuda::kDecodeRows && rows > bucket) bucket *= 2;  // other kernels run there
   return bucket;
 }
 
@@ -84,7 +87,7 @@ bool autocast(const MlpWeights& w) {
 
 // What computes: on the CPU by which instructions, on how many threads.
 std::string device_text(const MlpWeights& w) {
-  if (!w.w1.is_cpu()) return cuda::device_name(w.w1.device().index());
+  if (!w.w1.is_cpu()) return cuda::device_text(w.w1.device().index());
   return format("{}, threads {}", cpu::isa_name(cpu::isa()), at::get_num_threads());
 }
 
@@ -114,18 +117,25 @@ Key key_of(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double
           static_cast<int64_t>(w.w1.scalar_type()),
           static_cast<int64_t>(pass),
           std::llround(1 / active),
-          at::get_num_threads(),
+          w.w1.is_cpu() ? at::get_num_threads() : -1,
           autocast(w) ? 1 : 0,
-          static_cast<int64_t>(cpu::isa()),
+          w.w1.is_cpu() ? static_cast<int64_t>(cpu::isa()) : -1,
           w.w1.is_cpu() ? -1 : w.w1.device().index()};
 }
 
-double look_up_or_measure(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double active) {
+std::optional<double> look_up_or_measure(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double active) {
   static BreakEvenTable table(cache_folder(), machine_text());
   const std::string layer = layer_text(w, experts, rows, pass, active);
   if (const auto share = table.find(layer)) return *share;
+  if (is_captured(w.w1)) return std::nullopt;
   const Disturbance disturbance;
-  const double share = time_break_even(w, experts, rows, pass, active);
+  double share;
+  try {
+    share = time_break_even(w, experts, rows, pass, active);
+  } catch (const c10::OutOfMemoryError&) {
+    log::debug("[break-even] {}: the device's memory does not hold what is timed", layer);
+    return std::nullopt;
+  }
   const bool keep = !disturbance.seen();
   log::debug("[break-even] {}: {:.3f}{}", layer, share, keep ? "" : ", not kept: the machine was busy");
   if (keep) table.add(layer, share);
@@ -148,7 +158,7 @@ double constant_share(const MlpWeights& w, int64_t experts, Pass pass) {
 bool dense_is_faster(const torch::Tensor& x, const torch::Tensor& mask, const MlpWeights& w, int64_t pairs,
                      double active) {
   const bool gradient = wants_gradient(x, w);
-  if (gradient ? !has_backward(x) : !has_kernel(x)) return true;
+  if (gradient ? !has_backward(x) : !x.is_cpu() && !has_kernel(x)) return true;
   if (pairs == 0 || mask.numel() == 0) return false;
   if (repeatable && !x.is_cpu()) return true;  // estimates of pairs are of calls that came before
   const Pass pass = gradient ? Pass::training : Pass::inference;
@@ -173,7 +183,7 @@ RepeatableChoice::~RepeatableChoice() {
 }
 
 double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double active) {
-  if (!has_kernel(w.w1)) return 0;
+  if (!w.w1.is_cpu() && !has_kernel(w.w1)) return 0;
   active = active_bucket(w, active);
   static std::mutex mutex;
   static std::map<Key, double> known;
@@ -183,12 +193,14 @@ double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass
   const std::scoped_lock lock(mutex);
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
-  if (is_captured(w.w1)) return 2;
-  return known[key] = look_up_or_measure(w, experts, bucket, pass, active);
+  const auto share = look_up_or_measure(w, experts, bucket, pass, active);
+  if (!share) return 2;
+  return known[key] = *share;
 }
 
-bool share_decides(const MlpWeights& w, int64_t experts, int64_t rows) {
-  const double share = break_even_share(w, experts, rows);
+bool share_decides(const torch::Tensor& x, int64_t experts, const MlpWeights& w) {
+  if (x.is_cpu() || x.size(0) == 0 || repeatable || wants_gradient(x, w) || !has_kernel(x)) return false;
+  const double share = break_even_share(w, experts, x.size(0));
   return share > 0 && share < 2;
 }
 

@@ -7,26 +7,27 @@ namespace d2dmoe::kernels {
 
 /// The share of chosen (row, expert) pairs above which masked_dense_mlp is faster than expert_mlp on this
 /// machine, on the device of the weights: 0 = the dense path always is, 2 = the routed path always is, and
-/// always chosen: while a CUDA graph is captured and the figure is not known yet. 0 where expert_mlp has no
-/// kernel.
+/// always chosen: while a CUDA graph is captured and no table has the figure yet, or where a device's memory
+/// does not hold what is timed. 0 on other devices than the CPU where expert_mlp has no kernel.
 ///
 /// Timed when first asked for (time_break_even: each device, shape, dtype, activation and power of two of
 /// rows; on the CPU also each active share, instruction set and number of threads) and kept in the machine's
-/// table (break_even_table.h) unless other programs disturbed it. Thread-safe. It decides only which way the
+/// table (break_even_table.h) unless other programs took this one's processors meanwhile. Thread-safe. It decides only which way the
 /// same function is computed.
 /// @param rows  token rows of a call. On the CPU the figure of the power of two at or above them holds, at
-///              most 1024 and a dense layer of 4e10 FLOPs; elsewhere that at or below, at most 16384 and 1e12
+///              most 1024 and a dense layer of 4e10 FLOPs; elsewhere that at or below (above 16 rows, where
+///              other kernels run, at least 32), at most 16384 and 1e12
 /// @param active  active_share of the layer, read for ReLU on the CPU alone: what is up to 1/32, 1/16, 1/8,
 ///                1/4 or above has one figure each (the last of them timed at 1/2)
 double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass = Pass::inference,
                         double active = 1);
 
-/// Whether the chosen share decides which way expert_mlp_auto goes, for inference with so many rows on the
-/// weights' device: the break-even share is neither 0 nor 2.
-bool share_decides(const MlpWeights& w, int64_t experts, int64_t rows);
+/// Whether the chosen share decides which way expert_mlp_auto goes for these rows, on another device than the
+/// CPU: no gradient is wanted, there is no RepeatableChoice, and the break-even share is neither 0 nor 2.
+bool share_decides(const torch::Tensor& x, int64_t experts, const MlpWeights& w);
 
-/// While it lives, expert_mlp_auto on the CPU chooses its way by constants near to what is measured, not by
-/// measurements and by what came before: a training run that was stopped then ends at the bytes of the one
+/// While it lives, expert_mlp_auto chooses its way by constants near to what is measured (on other devices than
+/// the CPU always the dense path), not by measurements and by what came before: a training run that was stopped then ends at the bytes of the one
 /// that was not. One at a time, for all threads.
 class RepeatableChoice {
  public:

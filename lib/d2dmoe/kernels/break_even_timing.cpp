@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <functional>
 #include <limits>
 
@@ -33,14 +34,16 @@ std::vector<double> least_seconds(const std::vector<std::function<void()>>& cand
   using Clock = std::chrono::steady_clock;
   std::vector<double> least(candidates.size(), std::numeric_limits<double>::infinity());
   double total = 0;
+  if (!x.is_cpu()) wait_for(x);  // for what others have queued
   for (int round = 0; round <= kMostRounds && (round <= kLeastRounds || total < kSeconds); ++round) {
     for (size_t i = 0; i < candidates.size(); ++i) {
       const auto start = Clock::now();
       for (int call = 0; call < (x.is_cpu() ? 1 : kQueued); ++call) candidates[i]();
       if (!x.is_cpu()) wait_for(x);
       const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      if (round == 0) continue;
       total += seconds;
-      if (round > 0) least[i] = std::min(least[i], seconds);
+      least[i] = std::min(least[i], seconds);
     }
   }
   return least;
@@ -48,10 +51,11 @@ std::vector<double> least_seconds(const std::vector<std::function<void()>>& cand
 
 // A mask with exactly `count` experts per row of x, all experts equally often.
 torch::Tensor spread_mask(const torch::Tensor& x, int64_t experts, int64_t count) {
-  const auto numbers = at::TensorOptions(at::kLong).device(x.device());
+  const auto numbers = at::TensorOptions(at::kInt).device(x.device());
   const torch::Tensor row = at::arange(x.size(0), numbers).unsqueeze(1);
   const torch::Tensor expert = at::arange(experts, numbers).unsqueeze(0);
-  return (expert + row * 7919).remainder(experts).lt(count);  // a prime: neighbours choose unlike experts
+  // A prime: neighbours choose unlike experts.
+  return (expert + row.remainder(experts) * (7919 % experts)).remainder(experts).lt(count);
 }
 
 // The layer's function as a candidate: run, and differentiated where that is what it is run for.
@@ -101,11 +105,11 @@ double time_break_even(MlpWeights w, int64_t experts, int64_t rows, Pass pass, d
                         .view({rows, w.d_in()})
                         .to(w.w1.scalar_type());
   if (w.activation == Activation::relu && rows > 0 && active < 1) move_biases(w, x, active);
-  if (pass == Pass::training) {
-    x.requires_grad_();
-    for (torch::Tensor* t : {&w.w1, &w.b1, &w.wu, &w.bu, &w.w2t, &w.b2})
-      if (t->defined()) *t = t->detach().requires_grad_();
-  }
+  // Detached: under autocast, casts of the weights made here must not be kept for those who train them.
+  const bool trains = pass == Pass::training;
+  x.requires_grad_(trains);
+  for (torch::Tensor* t : {&w.w1, &w.b1, &w.wu, &w.bu, &w.w2t, &w.b2})
+    if (t->defined()) *t = t->detach().requires_grad_(trains);
   std::vector<double> shares;
   std::vector<std::function<void()>> candidates = {
       candidate(masked_dense_mlp, x, spread_mask(x, experts, (experts + 1) / 2), w, pass)};

@@ -8,13 +8,13 @@
 
 namespace d2dmoe::moe {
 
-/// Router and selection in one CUDA kernel, without waiting for the device.
+/// Router and selection in a CUDA kernel per layer of the router, without waiting for the device.
 /// @param x          [N, D] on a CUDA device, float32, bfloat16 or float16, like the router's weights but for
 /// the type
 /// @param shared     experts before the routed ones: always chosen, with the row's largest score
 /// @param mean_norm  as select
-/// @return           uncounted pairs; nothing where no kernel does it: no CUDA, oracle rules and "all", sizes
-/// beyond the kernel's, a
+/// @return           uncounted pairs; nothing where no kernels do it: no CUDA, oracle rules and "all", sizes
+/// beyond the kernels', a
 ///                   gradient wanted, autocast
 /// @throws Error     as check_selection
 /// @ref docs/method.md §4, §6; docs/cuda.md

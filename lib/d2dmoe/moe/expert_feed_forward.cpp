@@ -108,18 +108,25 @@ double ExpertFeedForward::active(const torch::Tensor& x, const torch::Tensor& ma
   return active_;
 }
 
-int64_t ExpertFeedForward::pairs(const kernels::Routing& routing, const Selection& selection) {
+int64_t ExpertFeedForward::pairs(const torch::Tensor& x, const kernels::Routing& routing,
+                                 const Selection& selection) {
   const torch::Tensor& mask = routing.mask;
   if (mask.is_cpu()) return routing.pairs;
-  if (mask.numel() == 0 || !kernels::share_decides(w_, experts_, mask.size(0))) return -1;
+  if (!kernels::share_decides(x, experts_, w_)) return -1;
   const std::scoped_lock lock(counting_);
   if (selection != counted_selection_)
     counted_selection_ = selection, counted_calls_ = 0, counted_share_ = -1;
   const uint64_t call = ++counted_calls_;
   const bool counts = std::has_single_bit(call) && std::countr_zero(call) % 2 == 0;  // 1, 4, 16, …
-  if (counts && !kernels::is_captured(mask))
+  if ((counts || counted_share_ < 0) && !kernels::is_captured(mask))
     counted_share_ = mask.sum().item<double>() / static_cast<double>(mask.numel());
   return counted_share_ < 0 ? -1 : std::llround(counted_share_ * static_cast<double>(mask.numel()));
+}
+
+void ExpertFeedForward::set_mean_norm(double mean_norm) {
+  const std::scoped_lock lock(counting_);
+  mean_norm_ = mean_norm;
+  counted_calls_ = 0, counted_share_ = -1;  // a floor chooses otherwise now
 }
 
 torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteId& site,
@@ -139,7 +146,7 @@ torch::Tensor ExpertFeedForward::forward(const torch::Tensor& x, const nn::SiteI
   if (!dense.hidden.defined()) {
     bool ran_dense = all;
     auto y = all ? kernels::dense_mlp(x, w_)
-                 : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense, pairs(routing, selection),
+                 : kernels::expert_mlp_auto(x, routing.mask, w_, &ran_dense, pairs(x, routing, selection),
                                             active(x, routing.mask));
     if (watched) ctx.on_routing(site, routing.scores, routing.mask, ran_dense);
     return y;

@@ -14,7 +14,7 @@ namespace d2dmoe::moe {
 
 /// A converted site: the dense layer's weights in expert order, a router and a selection.
 ///
-/// On the CPU router and rule are one kernel (kernels::route), on a GPU as well (route_on_device). Above the
+/// On the CPU router and rule are one kernel (kernels::route), on a GPU one a layer (route_on_device). Above the
 /// measured break-even share the dense path runs with the unchosen experts' activations zeroed: the same
 /// function, so results do not depend on which path was faster. Counting the chosen experts waits for a GPU,
 /// so it is done there for the first call of a selection, the fourth, the sixteenth and so on, and what was
@@ -53,7 +53,7 @@ class ExpertFeedForward : public nn::FeedForward {
   Selection& selection() { return selection_; }
   const Selection& selection() const { return selection_; }
   double mean_norm() const { return mean_norm_; }  ///< mean predicted norm on calibration data, for the floor
-  void set_mean_norm(double mean_norm) { mean_norm_ = mean_norm; }
+  void set_mean_norm(double mean_norm);
   const Origin& origin() const { return origin_; }
   void set_origin(Origin origin) { origin_ = std::move(origin); }
   /// What `selection` decides for these rows, the first part of forward. bfloat16 rows on the CPU go through
@@ -76,7 +76,7 @@ class ExpertFeedForward : public nn::FeedForward {
 
   /// Chosen pairs for kernels::expert_mlp_auto: on other devices than the CPU about as many as an earlier
   /// call had; -1 = not known, or of no use.
-  int64_t pairs(const kernels::Routing& routing, const Selection& selection);
+  int64_t pairs(const torch::Tensor& x, const kernels::Routing& routing, const Selection& selection);
 
   kernels::MlpWeights w_;
   int64_t experts_, shared_;
@@ -87,7 +87,7 @@ class ExpertFeedForward : public nn::FeedForward {
   std::atomic<double> active_ = 1;
   std::atomic<int64_t> active_rows_ = 0;  // of which active_ is
   std::mutex counting_;
-  Selection counted_selection_;  // of the calls counted
+  Selection counted_selection_;  // of the calls that are counted
   uint64_t counted_calls_ = 0;
   double counted_share_ = -1;
   torch::Tensor grams_;         // made on first use by an oracle rule

@@ -40,9 +40,12 @@ bool captures(void* stream) {
   return true;
 }
 
-std::string device_name(int device) {
+std::string device_text(int device) {
   cudaDeviceProp properties;
-  if (cudaGetDeviceProperties(&properties, device) == cudaSuccess) return properties.name;
+  int driver = 0;
+  if (cudaGetDeviceProperties(&properties, device) == cudaSuccess &&
+      cudaDriverGetVersion(&driver) == cudaSuccess)
+    return std::string(properties.name) + ", driver " + std::to_string(driver);
   cudaGetLastError();
   return "unknown";
 }

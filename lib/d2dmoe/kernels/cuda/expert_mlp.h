@@ -37,8 +37,8 @@ const char* activate_chosen(const ActivateChosenArgs& args, void* stream);
 
 /// Whether the stream's calls go into a CUDA graph that is being captured: nobody may wait for it then.
 bool captures(void* stream);
-/// "NVIDIA H200", or "unknown".
-std::string device_name(int device);
+/// What its times depend on: its name and the driver, "NVIDIA H200, driver 13000"; or "unknown".
+std::string device_text(int device);
 
 /// The same by plain kernels, several times slower, for tests and comparison.
 size_t plain_workspace_bytes(const ExpertMlpArgs& args);

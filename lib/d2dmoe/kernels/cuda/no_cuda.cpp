@@ -18,7 +18,7 @@ const char* activate_chosen(const ActivateChosenArgs&, void*) {
 bool captures(void*) {
   return false;
 }
-std::string device_name(int) {
+std::string device_text(int) {
   return "unknown";
 }
 size_t workspace_bytes(const ExpertMlpArgs&) {

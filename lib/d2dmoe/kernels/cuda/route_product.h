@@ -12,8 +12,8 @@ constexpr int kRouteInner = 32;   // of the inner dimension, in one stage
 constexpr int kRouteStages = 4;   // in shared memory at a time
 constexpr int kRouteColumns = 8;  // outputs that a warp makes at a time
 
-/// Bytes from one line of a stage to the next: 16 or 32 more than a multiple of 128, so that what a warp
-/// reads at once lies in different banks.
+/// Bytes from one line of a stage to the next, so that what a warp reads at once lies in different banks:
+/// eight pieces of 16 bytes of eight lines; of float32, half a warp's pairs of four lines.
 template <class In>
 constexpr int kRouteApart = sizeof(In) == 2 ? 80 : 160;
 

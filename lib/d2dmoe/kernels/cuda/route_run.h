@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(32 * kSelectWarps) route_select(RouteLayer<In>
   }
 }
 
-// Rows differ by 4 floats in their bank: the 8 rows that a warp writes together lie in 32 banks.
+// Rows differ by 4 floats in their bank: of the 8 rows that a warp writes together, two share a bank at most.
 inline int route_apart(const RouteArgs& a) {
   return static_cast<int>(tiles(a.routed(), 32) * 32 + 4);
 }
@@ -120,8 +120,9 @@ struct RouteRun {
     constexpr int64_t kFew = 128, kSome = 1024, kMany = 8192;
     if (a.rows <= kFew) return hidden_tiles<In, 1, 2>(l, out, follows);
     if (a.rows <= kSome) return hidden_tiles<In, 2, 4>(l, out, follows);
-    const bool large = a.rows > kMany && sizeof(In) == 2;
-    return large ? hidden_tiles<In, 8, 8>(l, out, follows) : hidden_tiles<In, 4, 8>(l, out, follows);
+    if constexpr (sizeof(In) == 2)
+      if (a.rows > kMany) return hidden_tiles<In, 8, 8>(l, out, follows);
+    return hidden_tiles<In, 4, 8>(l, out, follows);
   }
 
   template <class In, int kA>
