@@ -166,6 +166,8 @@ TEST_CASE("config: contradictions between keys") {
                  "tau_range is empty"));
   CHECK(contains(refused(R"({"train_routed": {"rule": "all"}})"), "dynamic_k, cumulative, top_k"));
   CHECK_NOTHROW(load_text(R"({"train_routed": {"tau_range": []}})"));
+  CHECK(contains(refused(R"({"sweep_tau": {"rule": "oracle_dynamic_k", "max_drop": 1}})"),
+                 "set max_drop to null"));
   CHECK(contains(refused(R"({"train_routed": {"rule": "cumulative", "tau_range": [0, 0]}})"),
                  "'train_routed.tau_range' is 0"));
   CHECK(contains(

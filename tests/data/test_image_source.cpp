@@ -183,6 +183,30 @@ TEST_CASE("image data: files named one by one have no class") {
   CHECK(contains(message_of([&] { dataset.collate({2}); }), "no/such.png"));
 }
 
+TEST_CASE("image data: training names the classes of a model that names none; an IDX file may leave ids out") {
+  const TempDir dir;
+  write_classes(dir / "train", {"a", "b", "c"}, 2);
+  write_classes(dir / "test", {"b", "c"}, 2);
+  auto options = options_for(dir / "train");
+  options.test = (dir / "test").string();
+  const auto data = load_images(options, {"test"}, {"LABEL_0", "LABEL_1", "LABEL_2"});
+  CHECK(data.label_names == std::vector<std::string>{"a", "b", "c"});
+  CHECK(data.test.collate({0}).labels[0].item<int64_t>() == 1);
+
+  const auto header = [](std::initializer_list<int> shape) {
+    std::string bytes = {0, 0, 8, static_cast<char>(shape.size())};
+    for (const int size : shape) bytes += std::string{0, 0, 0, static_cast<char>(size)};
+    return bytes;
+  };
+  io::write_file(dir / "gap-images-idx3-ubyte", header({3, 12, 16}) + std::string(3 * 12 * 16, '\x40'));
+  io::write_file(dir / "gap-labels-idx1-ubyte", header({3}) + std::string({0, 1, 3}));
+  auto idx = options_for(dir / "gap-images-idx3-ubyte");
+  idx.validation = idx.train;
+  const auto gap = load_images(idx, {"train"});
+  CHECK(gap.label_names == std::vector<std::string>{"0", "1", "3"});
+  CHECK(gap.train.collate({2}).labels[0].item<int64_t>() == 2);
+}
+
 TEST_CASE("image data: what does not fit says so") {
   const TempDir dir;
   write_classes(dir / "train", {"a", "b"}, 2);

@@ -82,6 +82,12 @@ TEST_CASE("table: columns that are not there") {
   CHECK(contains(message, "'txet', 'label'"));
   CHECK(contains(message, "Did you mean 'txet'?"));
   CHECK_THROWS_AS(parse("txet,label\na,x\n"), UsageError);
+  std::string returns = "txet,label\r";  // one line, as far as anybody can tell
+  for (int i = 0; i < 1000; ++i) returns += "a,x\r";
+  const auto of_returns = error_of(returns);
+  CHECK(contains(of_returns, "(1002 in all)"));
+  CHECK(contains(of_returns, "carriage return alone"));
+  CHECK(of_returns.size() < 1000);
   CHECK(contains(error_of("text,label,text\na,x,b\n"), "two columns 'text'"));
   TableOptions no_header;
   no_header.header = false;

@@ -5,6 +5,7 @@
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/json_file.h"
+#include "d2dmoe/models/model.h"
 #include "d2dmoe/stages/stages.h"
 #include "support/support.h"
 #include "support/tiny.h"
@@ -142,4 +143,30 @@ TEST_CASE("sweep-tau: wrong input is one clear sentence") {
     stages::sweep_tau(converted.experiment({"sweep_tau.rule=top_k", "sweep_tau.taus=[99]"}));
   });
   CHECK(contains(k, "sweep_tau.taus"));
+}
+
+TEST_CASE("sweep-tau: a bound that the model misses with every expert leaves the curve, and nothing calibrated") {
+  const Converted converted;
+  // A dense model that always says "joy", the commonest label, is better than one of random weights.
+  const fs::path base = converted.model_dir() / "../../../model", better = converted.sweep_dir() / "../better";
+  const auto dense = models::load_model(io::HfFolder(base));
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : dense->named_parameters()) {
+      if (parameter.value().size(0) != 6) continue;  // of the head
+      parameter.value().zero_();
+      if (parameter.value().dim() == 1) parameter.value()[2] = 1;
+    }
+  }
+  fs::create_directories(better);
+  models::save_model(*dense, better);
+  const auto record = io::read_file(converted.model_dir() / "d2dmoe.json");
+  const auto result = stages::sweep_tau(converted.experiment(
+      {"sweep_tau.dense=" + better.string(), "sweep_tau.max_drop=0", "sweep_tau.max_drop_confidence=0.5"}));
+  CHECK(result.at("calibrated").is_null());
+  CHECK(contains(result.at("not_calibrated").get<std::string>(), "below the dense baseline"));
+  CHECK(contains(io::read_file(converted.sweep_dir() / "table.md"), "Not calibrated:"));
+  CHECK(io::read_file(converted.model_dir() / "d2dmoe.json") == record);
+  CHECK(fs::exists(converted.sweep_dir() / "curve.svg"));
+  CHECK_FALSE(result.at("points").empty());
 }

@@ -164,3 +164,27 @@ TEST_CASE("train: options that make no sense together are refused") {
   CHECK(contains(message({"train_sparse.train.metric=pearson"}), "metric"));
   CHECK(contains(message({"train_sparse.distill.teacher=nowhere"}), "nowhere"));
 }
+
+TEST_CASE("train: a teacher to which the student's ids are other tokens is refused") {
+  const TempDir dir;
+  const fs::path file = write_tiny_experiment(dir.path());
+  const std::vector<std::string> short_run = {"train.max_steps=1", "train_sparse.train.max_steps=1"};
+  stages::train(config::load_experiment(file, short_run));
+  const fs::path teacher = dir / "teacher";
+  fs::copy(dir / "run/train/model", teacher);
+  auto overrides = short_run;
+  overrides.push_back("train_sparse.distill.teacher=" + teacher.string());
+  CHECK_NOTHROW(stages::train_sparse(config::load_experiment(file, overrides)));
+
+  fs::remove_all(dir / "run/train_sparse");
+  // Every word behind the special ones takes the next one's place.
+  std::vector<std::string> lines;
+  std::istringstream text(io::read_file(teacher / "vocab.txt"));
+  for (std::string line; std::getline(text, line);) lines.push_back(line);
+  std::rotate(lines.begin() + 5, lines.begin() + 6, lines.end());
+  std::string words;
+  for (const auto& line : lines) words += line + "\n";
+  io::write_file(teacher / "vocab.txt", words);
+  CHECK(contains(message_of([&] { stages::train_sparse(config::load_experiment(file, overrides)); }),
+                 "the teacher must have the student's tokenizer"));
+}

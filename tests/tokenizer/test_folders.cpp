@@ -117,6 +117,10 @@ TEST_CASE("tokenizer folder: GPT-2's and Qwen2's vocab.json add no special token
   write(gpt2, dir);
   const auto plain = load_tokenizer(dir.path());  // nothing says what it is: the vocabulary has no <s>
   agrees(*plain, "gpt2");
+  // An empty text has no tokens there; a model reads its end-of-text token in its place.
+  CHECK(plain->encode("", nullptr, 0).ids.empty());
+  CHECK(tokenizer::encode_some(*plain, "", nullptr, 0).ids == std::vector<int64_t>{*plain->special_ids().eos});
+  CHECK(tokenizer::encode_some(*plain, "a", nullptr, 0).ids == plain->encode("a", nullptr, 0).ids);
   CHECK(plain->token(*plain->special_ids().eos) == "<|endoftext|>");
   CHECK(ids(*plain, "a<|endoftext|>").back() == *plain->special_ids().eos);
   CHECK(plain->decode(ids(*plain, "a<|endoftext|>b"), true) == "ab");

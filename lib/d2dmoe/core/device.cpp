@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
 
 namespace d2dmoe {
 namespace {
@@ -84,7 +85,11 @@ int available_cpus() {
 
 int set_threads(int threads) {
   D2D_CHECK_USAGE(threads >= 0, "[threads] got {}, must be 0 (all cores) or more", threads);
-  const int count = threads == 0 ? available_cpus() : threads;
+  constexpr int kMostPerCpu = 8;  // beyond, threads that wait for each other get nowhere
+  const int cpus = available_cpus();
+  if (threads > kMostPerCpu * cpus)
+    log::warn("threads {}: there are {} processors, {} threads are started", threads, cpus, kMostPerCpu * cpus);
+  const int count = threads == 0 ? cpus : std::min(threads, kMostPerCpu * cpus);
   omp_set_num_threads(count);
   at::set_num_threads(count);
   return count;

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <filesystem>
+#include <set>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
@@ -44,9 +46,11 @@ ImageSplit open_split(const config::DataOptions& options, const std::string& pat
 
 std::vector<int64_t> class_ids_of(const ImageSplit& split, const LabelMap& labels) {
   std::vector<int64_t> ids;
+  const auto names = split.class_names();
+  const std::set<std::string> present(names.begin(), names.end());  // an IDX file may leave numbers out
   for (const auto& name : split.files->classes()) {
     ids.push_back(labels.find(name));
-    D2D_CHECK_USAGE(ids.back() >= 0, "[data] '{}': the class '{}' is not among the {} classes of training{}",
+    D2D_CHECK_USAGE(ids.back() >= 0 || !present.contains(name), "[data] '{}': the class '{}' is not among the {} classes of training{}",
                     split.path, name, labels.names().size(), nearest_hint(name, labels.names()));
   }
   return ids;
@@ -78,7 +82,8 @@ Splits load_image_data(const config::DataOptions& options, const ImageNeeds& nee
              want_test = wants(wanted, "test");
   // Without names from elsewhere the training images say which classes there are.
   const bool classes_from_train =
-      options.label_names.empty() && model_labels.empty() && !options.train.empty();
+      options.label_names.empty() && !options.train.empty() &&
+      (model_labels.empty() || (are_generic(model_labels) && std::filesystem::exists(options.train)));
   ImageSplit train, validation, test;
   if (want_train || (want_validation && cut) || classes_from_train)
     train = open_split(options, options.train, "train");

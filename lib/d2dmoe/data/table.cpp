@@ -75,10 +75,21 @@ std::string find_separator(std::string_view text, const std::string& origin, con
 }
 
 std::string quoted_list(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 20;
   std::string out;
-  for (const std::string& name : names)
-    out.append(out.empty() ? "'" : ", '").append(io::printable(name, 40)).append("'");
-  return out;
+  for (size_t i = 0; i < names.size() && i < kMost; ++i)
+    out.append(out.empty() ? "'" : ", '").append(io::printable(names[i], 40)).append("'");
+  return names.size() > kMost ? out + format(" … ({} in all)", names.size()) : out;
+}
+
+// A carriage return within a name: the file's lines end with nothing else.
+std::string line_end_hint(const std::vector<std::string>& names) {
+  const bool returns = std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return name.find('\r') != name.npos;
+  });
+  return returns ? " Its lines end with a carriage return alone, as on old Macs: convert them, for example "
+                   "with tr '\\r' '\\n'."
+                 : "";
 }
 
 size_t find_by_name(const std::string& name, const std::vector<std::string>& header,
@@ -88,10 +99,10 @@ size_t find_by_name(const std::string& name, const std::vector<std::string>& hea
     const std::string near = nearest_word(name, header);
     const std::string shown = separator == "\t" ? "tab" : "'" + separator + "'";
     throw UsageError(
-        format("[data] '{}:{}': no column '{}', must be one of {} (separator {}).{} Hint: check the column "
+        format("[data] '{}:{}': no column '{}', must be one of {} (separator {}).{}{} Hint: check the column "
                "names and the separator in the config; without a header line set header to false",
                origin, line, io::printable(name), quoted_list(header), shown,
-               near.empty() ? "" : " Did you mean '" + near + "'?"));
+               near.empty() ? "" : " Did you mean '" + near + "'?", line_end_hint(header)));
   }
   D2D_CHECK_USAGE(std::find(found + 1, header.end(), name) == header.end(),
                   "[data] '{}:{}': the header has two columns '{}'", origin, line, io::printable(name));

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <map>
 
@@ -168,7 +169,8 @@ std::vector<Example> tokenize(const std::vector<std::string>& texts, const std::
   at::parallel_for(0, static_cast<int64_t>(texts.size()), 256, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
       const std::string_view pair = pairs.empty() ? std::string_view() : pairs[i];
-      tokenizer::Encoding encoding = tokenizer.encode(texts[i], pairs.empty() ? nullptr : &pair, max_length);
+      tokenizer::Encoding encoding =
+          tokenizer::encode_some(tokenizer, texts[i], pairs.empty() ? nullptr : &pair, max_length);
       examples[i] = {std::move(encoding.ids), std::move(encoding.type_ids)};
     }
   });
@@ -190,7 +192,8 @@ Splits load_text_data(const config::DataOptions& options, const tokenizer::Token
              want_test = contains(wanted, "test");
   // Without names from elsewhere the training file says which classes there are.
   const bool labels_from_train =
-      classes && options.label_names.empty() && model_labels.empty() && !options.train.empty();
+      classes && options.label_names.empty() && !options.train.empty() &&
+      (model_labels.empty() || (are_generic(model_labels) && std::filesystem::exists(options.train)));
   Split train, validation, test;
   if (want_train || (want_validation && cut) || labels_from_train)
     train = read_split(options, options.train, "train");

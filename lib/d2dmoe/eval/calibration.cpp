@@ -136,11 +136,12 @@ class Calibrator {
         2e-3;  // a smaller gap, as a share of the dense model, is not worth a measurement
     const auto& dearest = measure_at(path, 0);
     const auto& cheapest = measure_at(path, path.end());
-    D2D_CHECK_USAGE(
-        dearest.drop <= *options_.max_drop,
-        "[calibration] 'max_drop': got {} points, this model is {:.2f} points below the dense baseline on "
-        "the validation data with all experts on. Hint: a larger bound, or a better stage 1",
-        *options_.max_drop, dearest.drop);
+    if (!(dearest.drop <= *options_.max_drop))
+      throw OutOfReach(
+          format("[calibration] 'max_drop': got {} points, this model is {:.2f} points below the dense "
+                 "baseline on the validation data with all experts on. Hint: a larger bound, or a better "
+                 "stage 1",
+                 *options_.max_drop, dearest.drop));
     // Where the all-experts model is above the dense one on this split, much of that is luck: its checkpoint
     // was chosen on the same examples. So nothing may be more than the bound below it either.
     all_drop_ = std::min(0.0, dearest.drop);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "d2dmoe/core/error.h"
 #include "d2dmoe/data/dataset.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/setting.h"
@@ -33,6 +34,11 @@ struct CalibrationOptions {
   torch::Device device = torch::kCPU;
 };
 
+/// What was asked for is beyond this model, whatever the setting.
+struct OutOfReach : UsageError {
+  using UsageError::UsageError;
+};
+
 struct Calibration {
   Setting setting;
   double score = 0;          ///< of the metric, on the validation data
@@ -56,9 +62,9 @@ data::Dataset calibration_sample(const data::Dataset& validation, const Calibrat
 /// the bound really holds there. For a bound the noise of single measurements is smoothed by isotonic_fit,
 /// and the paired noise between a setting and the dense, or all-experts, model is a margin.
 /// @param validation  data that was not trained on and is not the data reported on
-/// @throws UsageError  not exactly one of budget and max_drop; a budget below the cheapest setting, or a
-/// bound that even the
-///                     all-experts model misses: names what can be reached
+/// @throws UsageError  not exactly one of budget and max_drop; a budget below the cheapest setting: names what
+///                     can be reached
+/// @throws OutOfReach  a bound that even the all-experts model misses
 /// @ref docs/method.md §6
 Calibration calibrate(models::Model& model, const data::Dataset& validation,
                       const CalibrationOptions& options);

@@ -108,7 +108,11 @@ ConversionError conversion_error(models::Model& model, const data::Batch& batch,
     const ScopedSetting setting(model, uniform_setting(model, moe::kEveryExpert));
     all = logits_of(model, batch);
   }
-  return {largest(all - dense), largest(experts - dense), largest(dense)};
+  const double scale = largest(dense);
+  D2D_CHECK(std::isfinite(scale),
+            "[conversion check] the dense model's logits are not finite. Hint: its weights hold NaN or infinity, "
+            "or its activations overflow");
+  return {largest(all - dense), largest(experts - dense), scale};
 }
 
 void check_conversion(models::Model& model, const data::Dataset& dataset, torch::Device device) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "d2dmoe/core/error.h"
 #include "d2dmoe/data/batch_loader.h"
 #include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/evaluate.h"
@@ -11,7 +12,15 @@
 namespace d2dmoe::eval {
 namespace {
 
+/// @throws Error  NaN or infinity, of which softmax would make a label all the same
+void check_finite(const torch::Tensor& logits) {
+  D2D_CHECK(logits.isfinite().all().item<bool>(),
+            "[predict] the model's logits are not finite. Hint: its weights hold NaN or infinity, or its "
+            "activations overflow");
+}
+
 void fill_label(Prediction& out, const torch::Tensor& logits, const std::vector<std::string>& names) {
+  check_finite(logits);
   for (int64_t i = 0; i < logits.size(0); ++i) out.logits.push_back(logits[i].item<double>());
   if (logits.size(0) == 1) {
     out.value = logits[0].item<double>();
@@ -63,9 +72,9 @@ std::vector<TextPrediction> predict(models::Model& model, const tokenizer::Token
   for (const auto& text : texts) {
     const std::string_view second = text.pair ? std::string_view(*text.pair) : std::string_view();
     const auto* pair = text.pair ? &second : nullptr;
-    auto encoding = tokenizer.encode(text.text, pair, /*max_length=*/0);
+    auto encoding = encode_some(tokenizer, text.text, pair, /*max_length=*/0);
     whole_lengths.push_back(static_cast<int64_t>(encoding.ids.size()));
-    if (whole_lengths.back() > longest) encoding = tokenizer.encode(text.text, pair, longest);
+    if (whole_lengths.back() > longest) encoding = encode_some(tokenizer, text.text, pair, longest);
     examples.push_back({std::move(encoding.ids), std::move(encoding.type_ids)});
   }
   const auto names = model.label_names();

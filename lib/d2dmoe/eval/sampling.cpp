@@ -44,6 +44,9 @@ void check_sampling(const SamplingOptions& o) {
 torch::Tensor next_token_probabilities(const torch::Tensor& logits, const std::vector<int64_t>& ids,
                                        const SamplingOptions& options) {
   auto scores = logits.to(torch::kCPU, torch::kFloat32).clone();
+  D2D_CHECK(!scores.isnan().any().item<bool>(),
+            "[generate] the model's logits are not numbers. Hint: its weights hold NaN, or its activations "
+            "overflow");
   if (options.repetition_penalty != 1) penalise_repetition(scores, ids, options.repetition_penalty);
   if (options.temperature == 0) {
     auto one = torch::zeros_like(scores);

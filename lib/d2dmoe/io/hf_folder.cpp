@@ -40,15 +40,25 @@ void check_folder(const fs::path& dir) {
             dir);
 }
 
+/// The class with which transformers reads a folder without losing its head.
+std::string auto_class_of(const fs::path& dir) {
+  const auto config = read_json_file(dir / "config.json");
+  const auto names = config.is_object() ? config.value("architectures", nlohmann::ordered_json()) : config;
+  const std::string name =
+      names.is_array() && !names.empty() && names[0].is_string() ? names[0].get<std::string>() : "";
+  if (name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel")) return "AutoModelForCausalLM";
+  if (name.find("ForImageClassification") != name.npos) return "AutoModelForImageClassification";
+  return "AutoModelForSequenceClassification";
+}
+
 /// Why a folder has no weights that we read; returns where none are needed.
 void check_without_weights(const fs::path& dir, Weights weights) {
   for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (fs::exists(dir / pickle)) {
       throw Error(format(
           "[model] '{}': has only {}, must have {}. Hint: convert it once in Python: "
-          "transformers.AutoModelForSequenceClassification.from_pretrained('{}').save_pretrained('{}', "
-          "safe_serialization=True)",
-          dir, pickle, kSingle, dir, dir));
+          "transformers.{}.from_pretrained('{}').save_pretrained('{}', safe_serialization=True)",
+          dir, pickle, kSingle, auto_class_of(dir), dir, dir));
     }
   }
   D2D_CHECK(weights == Weights::optional, "[model] '{}': has no weights: neither {} nor {}. Hint: {}", dir,

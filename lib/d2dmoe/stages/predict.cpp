@@ -68,6 +68,7 @@ void answer_lines(PredictLines& lines, size_t chunk, std::istream& in, const std
   // On a terminal or a pipe that waits for answers, what has arrived is answered before more is awaited.
   while (!stop_requested() && std::getline(in, line)) {
     ++number;
+    if (number == 1 && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);  // a byte order mark
     if (!line.empty() && line.back() == '\r') line.pop_back();
     try {
       lines.add(std::move(line), format("'{}' line {}", origin, number));
@@ -125,8 +126,11 @@ void add_answer(Json& line, const eval::Prediction& prediction, const std::vecto
     line["value"] = prediction.value;
   } else {
     line["label"] = prediction.label;
+    auto& probabilities = line["probabilities"] = Json::object();
     for (size_t i = 0; i < prediction.probabilities.size(); ++i) {
-      line["probabilities"][i < labels.size() ? labels[i] : std::to_string(i)] = prediction.probabilities[i];
+      std::string name = i < labels.size() ? labels[i] : std::to_string(i);
+      if (probabilities.contains(name)) name += format(" ({})", i);  // the folder names two classes alike
+      probabilities[name] = prediction.probabilities[i];
     }
   }
   if (with.logits) line["logits"] = prediction.logits;

@@ -195,12 +195,17 @@ Json measure_all(const Task& task, const fs::path& dir) {
   all.update(sweep.measure(eval::uniform_setting(*task.routed, moe::kEveryExpert), /*timed=*/false));
   log::info("{}", eval::point_line(all));
 
-  Json calibrated;
+  Json calibrated, not_calibrated;
   if (task.options.budget || task.options.max_drop) {
-    calibrated = calibrated_setting(task, dir);
-    calibrated["label"] = "calibrated";
-    calibrated.update(sweep.measure(setting_of(calibrated)));
-    log::info("{}", eval::point_line(calibrated));
+    try {
+      calibrated = calibrated_setting(task, dir);
+      calibrated["label"] = "calibrated";
+      calibrated.update(sweep.measure(setting_of(calibrated)));
+      log::info("{}", eval::point_line(calibrated));
+    } catch (const eval::OutOfReach& error) {  // the curve shows what there is
+      not_calibrated = error.what();
+      log::warn("nothing is calibrated: {}", error.what());
+    }
   }
 
   const auto values = planned_values(task, dir);
@@ -213,7 +218,7 @@ Json measure_all(const Task& task, const fs::path& dir) {
     }
   }
   return {{"metric", task.metric}, {"split", task.options.split}, {"dense", dense}, {"all_experts", all},
-          {"points", points},      {"calibrated", calibrated}};
+          {"points", points},      {"calibrated", calibrated}, {"not_calibrated", not_calibrated}};
 }
 
 /// What stands below the table of points: the all-experts point and the calibrated one.
@@ -230,6 +235,8 @@ std::string remarks(const Json& result) {
                      point.at("per_site_floors").at(site).get<double>());
     }
   }
+  if (const auto& why = result.at("not_calibrated"); why.is_string())
+    text += format("\nNot calibrated: {}\n", why.get<std::string>());
   return text;
 }
 

@@ -1,5 +1,9 @@
 #include <torch/types.h>
 
+#include <algorithm>
+#include <numeric>
+#include <span>
+
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
@@ -60,6 +64,31 @@ std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::Sp
       stage, path, teacher->num_labels(), classes);
   check_classes(path, *teacher, data);
   return teacher;
+}
+
+/// Refuses a teacher to which the student's token ids mean other tokens: it is given the student's batches.
+void check_teacher_vocabulary(const fs::path& path, const Inputs& inputs, const std::string& stage) {
+  constexpr int64_t kExamples = 256;
+  if (!inputs.tokenizer) return;
+  std::unique_ptr<tokenizer::Tokenizer> theirs;
+  try {
+    theirs = tokenizer::load_tokenizer(path);
+  } catch (const Error& error) {
+    log::warn("the teacher's tokenizer cannot be read, so nobody knows whether it has the student's tokens: {}",
+              error.what());
+    return;
+  }
+  std::vector<int64_t> rows(static_cast<size_t>(std::min(kExamples, inputs.data.train.size())));
+  std::iota(rows.begin(), rows.end(), int64_t{0});
+  const auto ids = std::get<0>(at::_unique(inputs.data.train.collate(rows).token_ids)).contiguous();
+  for (const int64_t id : std::span(ids.const_data_ptr<int64_t>(), static_cast<size_t>(ids.numel()))) {
+    const std::string ours = inputs.tokenizer->token(id);
+    const std::string other = id < theirs->vocab_size() ? theirs->token(id) : "";
+    D2D_CHECK_USAGE(ours == other,
+                    "[config] '{}.distill.teacher': token {} is '{}' in '{}' and '{}' for the student, whose "
+                    "tokens it is given. Hint: the teacher must have the student's tokenizer",
+                    stage, id, other, path, ours);
+  }
 }
 
 /// The activation of every site after the stage's choice.
@@ -199,6 +228,7 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
   }
   if (!recipe.teacher.empty()) {
     job.teacher = load_teacher(recipe.teacher, data, recipe.stage);
+    check_teacher_vocabulary(recipe.teacher, inputs, recipe.stage);
     job.distill = recipe.distill;
   }
   Json attention;

@@ -104,6 +104,19 @@ bool Tokenizer::adds_bos() const {
   return bos && !nothing.ids.empty() && nothing.ids.front() == *bos;
 }
 
+Encoding encode_some(const Tokenizer& tokenizer, std::string_view text, const std::string_view* pair,
+                     int64_t max_length) {
+  Encoding encoding = tokenizer.encode(text, pair, max_length);
+  if (!encoding.ids.empty()) return encoding;
+  const SpecialIds special = tokenizer.special_ids();
+  const int64_t id = special.eos ? *special.eos : special.bos ? *special.bos : tokenizer.pad_id();
+  D2D_CHECK(id >= 0 && id < tokenizer.vocab_size(),
+            "[tokenizer] '{}': is a text without tokens, and the tokenizer has no end-of-text token to stand for "
+            "it. Hint: leave empty texts out",
+            text);
+  return {{id}, {0}};
+}
+
 std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& model_dir) {
   const fs::path json = model_dir / "tokenizer.json", vocab_txt = model_dir / "vocab.txt",
                  vocab_json = model_dir / "vocab.json", merges = model_dir / "merges.txt",

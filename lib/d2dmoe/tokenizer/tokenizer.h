@@ -59,6 +59,12 @@ class Tokenizer {
   bool adds_bos() const;
 };
 
+/// tokenizer.encode, but never nothing: a text without tokens, to which the tokenizer adds none (GPT-2's), is
+/// one end-of-text token, or where there is none the begin or the padding token.
+/// @throws Error  as encode; no token stands for an empty text
+Encoding encode_some(const Tokenizer& tokenizer, std::string_view text, const std::string_view* pair,
+                     int64_t max_length);
+
 /// Reads the tokenizer of a model folder: tokenizer.json when present, else vocab.txt (WordPiece), else
 /// vocab.json with merges.txt (byte-level BPE), else tokenizer.model (SentencePiece). tokenizer_config.json
 /// and special_tokens_map.json are honoured: special tokens, added tokens, do_lower_case, add_bos_token and
