@@ -183,7 +183,8 @@ TEST_CASE("image data: files named one by one have no class") {
   CHECK(contains(message_of([&] { dataset.collate({2}); }), "no/such.png"));
 }
 
-TEST_CASE("image data: training names the classes of a model that names none; an IDX file may leave ids out") {
+TEST_CASE(
+    "image data: training names the classes of a model that names none; an IDX file may leave ids out") {
   const TempDir dir;
   write_classes(dir / "train", {"a", "b", "c"}, 2);
   write_classes(dir / "test", {"b", "c"}, 2);

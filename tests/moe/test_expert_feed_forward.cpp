@@ -18,7 +18,8 @@ struct Recorder : nn::Observer {
     this->post = post;
     hidden = h;
   }
-  void on_routing(const nn::SiteId&, const torch::Tensor& s, const torch::Tensor& m, bool ran_dense) override {
+  void on_routing(const nn::SiteId&, const torch::Tensor& s, const torch::Tensor& m,
+                  bool ran_dense) override {
     scores = s;
     mask = m;
     dense = ran_dense;

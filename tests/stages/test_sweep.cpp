@@ -145,10 +145,12 @@ TEST_CASE("sweep-tau: wrong input is one clear sentence") {
   CHECK(contains(k, "sweep_tau.taus"));
 }
 
-TEST_CASE("sweep-tau: a bound that the model misses with every expert leaves the curve, and nothing calibrated") {
+TEST_CASE(
+    "sweep-tau: a bound that the model misses with every expert leaves the curve, and nothing calibrated") {
   const Converted converted;
   // A dense model that always says "joy", the commonest label, is better than one of random weights.
-  const fs::path base = converted.model_dir() / "../../../model", better = converted.sweep_dir() / "../better";
+  const fs::path base = converted.model_dir() / "../../../model",
+                 better = converted.sweep_dir() / "../better";
   const auto dense = models::load_model(io::HfFolder(base));
   {
     const torch::NoGradGuard no_grad;

@@ -119,7 +119,8 @@ TEST_CASE("tokenizer folder: GPT-2's and Qwen2's vocab.json add no special token
   agrees(*plain, "gpt2");
   // An empty text has no tokens there; a model reads its end-of-text token in its place.
   CHECK(plain->encode("", nullptr, 0).ids.empty());
-  CHECK(tokenizer::encode_some(*plain, "", nullptr, 0).ids == std::vector<int64_t>{*plain->special_ids().eos});
+  CHECK(tokenizer::encode_some(*plain, "", nullptr, 0).ids ==
+        std::vector<int64_t>{*plain->special_ids().eos});
   CHECK(tokenizer::encode_some(*plain, "a", nullptr, 0).ids == plain->encode("a", nullptr, 0).ids);
   CHECK(plain->token(*plain->special_ids().eos) == "<|endoftext|>");
   CHECK(ids(*plain, "a<|endoftext|>").back() == *plain->special_ids().eos);

@@ -161,10 +161,11 @@ Found check_sweep(const SweepOptions& sweep) {
   }
   if (sweep.rule.starts_with("oracle_") && (sweep.budget || sweep.max_drop)) {
     const char* key = sweep.budget ? "budget" : "max_drop";
-    return Problem{{"sweep_tau", key},
-                   format("calibrates what the converted folder runs, and \"{}\" needs every expert's norm: for "
-                          "an oracle's curve set {} to null",
-                          sweep.rule, key)};
+    return Problem{
+        {"sweep_tau", key},
+        format("calibrates what the converted folder runs, and \"{}\" needs every expert's norm: for "
+               "an oracle's curve set {} to null",
+               sweep.rule, key)};
   }
   if (sweep.budget && sweep.max_drop) {
     return Problem{{"sweep_tau", "max_drop"}, "and budget are both set: calibrate for one of them"};

@@ -88,7 +88,8 @@ int set_threads(int threads) {
   constexpr int kMostPerCpu = 8;  // beyond, threads that wait for each other get nowhere
   const int cpus = available_cpus();
   if (threads > kMostPerCpu * cpus)
-    log::warn("threads {}: there are {} processors, {} threads are started", threads, cpus, kMostPerCpu * cpus);
+    log::warn("threads {}: there are {} processors, {} threads are started", threads, cpus,
+              kMostPerCpu * cpus);
   const int count = threads == 0 ? cpus : std::min(threads, kMostPerCpu * cpus);
   omp_set_num_threads(count);
   at::set_num_threads(count);

@@ -26,6 +26,11 @@ struct ImageSplit {
     for (const int64_t row : rows) names.push_back(class_name(row));
     return names;
   }
+  /// The classes that an image has: an IDX file may leave numbers out.
+  std::set<std::string> present() const {
+    const auto names = class_names();
+    return {names.begin(), names.end()};
+  }
 };
 
 ImageSplit open_split(const config::DataOptions& options, const std::string& path, const char* name) {
@@ -39,19 +44,18 @@ ImageSplit open_split(const config::DataOptions& options, const std::string& pat
     for (int64_t i = 0; i < split.files->size(); ++i) split.rows.push_back(i);
   }
   D2D_CHECK(!split.rows.empty(), "[data] '{}': has no image that can be read", path);
-  log::info("{}: {} images of {} classes in '{}'", name, split.rows.size(), split.files->classes().size(),
-            path);
+  log::info("{}: {} images of {} classes in '{}'", name, split.rows.size(), split.present().size(), path);
   return split;
 }
 
 std::vector<int64_t> class_ids_of(const ImageSplit& split, const LabelMap& labels) {
   std::vector<int64_t> ids;
-  const auto names = split.class_names();
-  const std::set<std::string> present(names.begin(), names.end());  // an IDX file may leave numbers out
+  const auto present = split.present();
   for (const auto& name : split.files->classes()) {
     ids.push_back(labels.find(name));
-    D2D_CHECK_USAGE(ids.back() >= 0 || !present.contains(name), "[data] '{}': the class '{}' is not among the {} classes of training{}",
-                    split.path, name, labels.names().size(), nearest_hint(name, labels.names()));
+    D2D_CHECK_USAGE(ids.back() >= 0 || !present.contains(name),
+                    "[data] '{}': the class '{}' is not among the {} classes of training{}", split.path, name,
+                    labels.names().size(), nearest_hint(name, labels.names()));
   }
   return ids;
 }

@@ -84,9 +84,8 @@ std::string quoted_list(const std::vector<std::string>& names) {
 
 // A carriage return within a name: the file's lines end with nothing else.
 std::string line_end_hint(const std::vector<std::string>& names) {
-  const bool returns = std::any_of(names.begin(), names.end(), [](const std::string& name) {
-    return name.find('\r') != name.npos;
-  });
+  const bool returns = std::any_of(names.begin(), names.end(),
+                                   [](const std::string& name) { return name.find('\r') != name.npos; });
   return returns ? " Its lines end with a carriage return alone, as on old Macs: convert them, for example "
                    "with tr '\\r' '\\n'."
                  : "";

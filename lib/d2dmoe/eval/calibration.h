@@ -62,7 +62,8 @@ data::Dataset calibration_sample(const data::Dataset& validation, const Calibrat
 /// the bound really holds there. For a bound the noise of single measurements is smoothed by isotonic_fit,
 /// and the paired noise between a setting and the dense, or all-experts, model is a margin.
 /// @param validation  data that was not trained on and is not the data reported on
-/// @throws UsageError  not exactly one of budget and max_drop; a budget below the cheapest setting: names what
+/// @throws UsageError  not exactly one of budget and max_drop; a budget below the cheapest setting: names
+/// what
 ///                     can be reached
 /// @throws OutOfReach  a bound that even the all-experts model misses
 /// @ref docs/method.md §6

@@ -109,9 +109,10 @@ ConversionError conversion_error(models::Model& model, const data::Batch& batch,
     all = logits_of(model, batch);
   }
   const double scale = largest(dense);
-  D2D_CHECK(std::isfinite(scale),
-            "[conversion check] the dense model's logits are not finite. Hint: its weights hold NaN or infinity, "
-            "or its activations overflow");
+  D2D_CHECK(
+      std::isfinite(scale),
+      "[conversion check] the dense model's logits are not finite. Hint: its weights hold NaN or infinity, "
+      "or its activations overflow");
   return {largest(all - dense), largest(experts - dense), scale};
 }
 

@@ -55,10 +55,10 @@ std::string auto_class_of(const fs::path& dir) {
 void check_without_weights(const fs::path& dir, Weights weights) {
   for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (fs::exists(dir / pickle)) {
-      throw Error(format(
-          "[model] '{}': has only {}, must have {}. Hint: convert it once in Python: "
-          "transformers.{}.from_pretrained('{}').save_pretrained('{}', safe_serialization=True)",
-          dir, pickle, kSingle, auto_class_of(dir), dir, dir));
+      throw Error(
+          format("[model] '{}': has only {}, must have {}. Hint: convert it once in Python: "
+                 "transformers.{}.from_pretrained('{}').save_pretrained('{}', safe_serialization=True)",
+                 dir, pickle, kSingle, auto_class_of(dir), dir, dir));
     }
   }
   D2D_CHECK(weights == Weights::optional, "[model] '{}': has no weights: neither {} nor {}. Hint: {}", dir,

@@ -123,7 +123,8 @@ Key key_of(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double
           w.w1.is_cpu() ? -1 : w.w1.device().index()};
 }
 
-std::optional<double> look_up_or_measure(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass, double active) {
+std::optional<double> look_up_or_measure(const MlpWeights& w, int64_t experts, int64_t rows, Pass pass,
+                                         double active) {
   static BreakEvenTable table(cache_folder(), machine_text());
   const std::string layer = layer_text(w, experts, rows, pass, active);
   if (const auto share = table.find(layer)) return *share;

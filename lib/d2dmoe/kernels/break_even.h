@@ -12,8 +12,8 @@ namespace d2dmoe::kernels {
 ///
 /// Timed when first asked for (time_break_even: each device, shape, dtype, activation and power of two of
 /// rows; on the CPU also each active share, instruction set and number of threads) and kept in the machine's
-/// table (break_even_table.h) unless other programs took this one's processors meanwhile. Thread-safe. It decides only which way the
-/// same function is computed.
+/// table (break_even_table.h) unless other programs took this one's processors meanwhile. Thread-safe. It
+/// decides only which way the same function is computed.
 /// @param rows  token rows of a call. On the CPU the figure of the power of two at or above them holds, at
 ///              most 1024 and a dense layer of 4e10 FLOPs; elsewhere that at or below (above 16 rows, where
 ///              other kernels run, at least 32), at most 16384 and 1e12
@@ -26,9 +26,9 @@ double break_even_share(const MlpWeights& w, int64_t experts, int64_t rows, Pass
 /// CPU: no gradient is wanted, there is no RepeatableChoice, and the break-even share is neither 0 nor 2.
 bool share_decides(const torch::Tensor& x, int64_t experts, const MlpWeights& w);
 
-/// While it lives, expert_mlp_auto chooses its way by constants near to what is measured (on other devices than
-/// the CPU always the dense path), not by measurements and by what came before: a training run that was stopped then ends at the bytes of the one
-/// that was not. One at a time, for all threads.
+/// While it lives, expert_mlp_auto chooses its way by constants near to what is measured (on other devices
+/// than the CPU always the dense path), not by measurements and by what came before: a training run that was
+/// stopped then ends at the bytes of the one that was not. One at a time, for all threads.
 class RepeatableChoice {
  public:
   RepeatableChoice();

@@ -14,8 +14,8 @@ namespace d2dmoe::moe {
 
 /// A converted site: the dense layer's weights in expert order, a router and a selection.
 ///
-/// On the CPU router and rule are one kernel (kernels::route), on a GPU one a layer (route_on_device). Above the
-/// measured break-even share the dense path runs with the unchosen experts' activations zeroed: the same
+/// On the CPU router and rule are one kernel (kernels::route), on a GPU one a layer (route_on_device). Above
+/// the measured break-even share the dense path runs with the unchosen experts' activations zeroed: the same
 /// function, so results do not depend on which path was faster. Counting the chosen experts waits for a GPU,
 /// so it is done there for the first call of a selection, the fourth, the sixteenth and so on, and what was
 /// counted last decides the calls between.

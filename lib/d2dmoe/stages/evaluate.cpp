@@ -47,10 +47,11 @@ Json evaluate(const config::LoadedExperiment& experiment, const EvalRequest& req
   Json metrics = Json::object();
   for (const std::string& name : eval::metrics_of(dataset.task())) {
     const double value = eval::metric(name, predictions);
-    D2D_CHECK(name != "loss" || std::isfinite(value),
-              "[eval] '{}': its loss is {}. Hint: the model's weights hold NaN or infinity, or its activations "
-              "overflow",
-              folder, value);
+    D2D_CHECK(
+        name != "loss" || std::isfinite(value),
+        "[eval] '{}': its loss is {}. Hint: the model's weights hold NaN or infinity, or its activations "
+        "overflow",
+        folder, value);
     metrics[name] = {{"value", value}};
     const int64_t resamples = experiment.options.sweep_tau.bootstrap;
     if (resamples == 0) continue;

@@ -217,8 +217,13 @@ Json measure_all(const Task& task, const fs::path& dir) {
       dense["time"].push_back({{"batch", t.at("batch")}, {"ratio", 1.0}, {"dense_ms", t.at("dense_ms")}});
     }
   }
-  return {{"metric", task.metric}, {"split", task.options.split}, {"dense", dense}, {"all_experts", all},
-          {"points", points},      {"calibrated", calibrated}, {"not_calibrated", not_calibrated}};
+  return {{"metric", task.metric},
+          {"split", task.options.split},
+          {"dense", dense},
+          {"all_experts", all},
+          {"points", points},
+          {"calibrated", calibrated},
+          {"not_calibrated", not_calibrated}};
 }
 
 /// What stands below the table of points: the all-experts point and the calibrated one.

@@ -74,8 +74,9 @@ void check_teacher_vocabulary(const fs::path& path, const Inputs& inputs, const 
   try {
     theirs = tokenizer::load_tokenizer(path);
   } catch (const Error& error) {
-    log::warn("the teacher's tokenizer cannot be read, so nobody knows whether it has the student's tokens: {}",
-              error.what());
+    log::warn(
+        "the teacher's tokenizer cannot be read, so nobody knows whether it has the student's tokens: {}",
+        error.what());
     return;
   }
   std::vector<int64_t> rows(static_cast<size_t>(std::min(kExamples, inputs.data.train.size())));

@@ -110,10 +110,11 @@ Encoding encode_some(const Tokenizer& tokenizer, std::string_view text, const st
   if (!encoding.ids.empty()) return encoding;
   const SpecialIds special = tokenizer.special_ids();
   const int64_t id = special.eos ? *special.eos : special.bos ? *special.bos : tokenizer.pad_id();
-  D2D_CHECK(id >= 0 && id < tokenizer.vocab_size(),
-            "[tokenizer] '{}': is a text without tokens, and the tokenizer has no end-of-text token to stand for "
-            "it. Hint: leave empty texts out",
-            text);
+  D2D_CHECK(
+      id >= 0 && id < tokenizer.vocab_size(),
+      "[tokenizer] '{}': is a text without tokens, and the tokenizer has no end-of-text token to stand for "
+      "it. Hint: leave empty texts out",
+      text);
   return {{id}, {0}};
 }
 
