@@ -88,6 +88,10 @@ TEST_CASE("image files: what cannot be opened says why") {
   shell("cd '" + root + "' && tar -czf packed.tar.gz train && head -c 3000 packed.tar.gz > cut.tar.gz");
   CHECK(contains(message(dir / "packed.tar.gz/test"), "no image class/name.jpg"));
   CHECK(contains(message(dir / "cut.tar.gz/train"), "cannot be read as a tar archive"));
+  std::string flipped = io::read_file(dir / "packed.tar.gz");
+  flipped[flipped.size() - 6] ^= 1;  // of the checksum at its end
+  io::write_file(dir / "flipped.tar.gz", flipped);
+  CHECK(contains(message(dir / "flipped.tar.gz/train"), "do not fit its checksum"));
   std::ofstream(dir / "text.tar") << "this is no archive";
   CHECK(contains(message(dir / "text.tar"), "cannot be read as a tar archive"));
 }

@@ -1,6 +1,8 @@
 // Each way in which a model folder can be wrong, and what is forgiven.
 #include <fstream>
 
+#include "d2dmoe/core/log.h"
+#include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/models/copy_weights.h"
 #include "model_support.h"
 
@@ -65,6 +67,20 @@ TEST_CASE("loading: an unsupported family lists the supported ones") {
   folder.config.erase("architectures");
   folder.write_config();
   CHECK(contains(folder.error(), "neither model_type nor architectures"));
+}
+
+TEST_CASE("loading: layers that config.json does not have are told") {
+  const auto said = [](const Folder& folder) {
+    log::attach_file(folder.dir / "log");
+    folder.load();
+    log::detach_file();
+    return io::read_file(folder.dir / "log");
+  };
+  Folder folder;
+  CHECK_FALSE(contains(said(folder), "does not have"));
+  folder.config["num_hidden_layers"] = folder.config["num_hidden_layers"].get<int>() - 1;
+  folder.write_config();
+  CHECK(contains(said(folder), "tensors are of layers that config.json does not have"));
 }
 
 TEST_CASE("loading: without model_type the class decides") {

@@ -4,6 +4,9 @@
 #include <archive_entry.h>
 #include <fcntl.h>
 #include <unistd.h>
+#include <zlib.h>
+
+#include <vector>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/data/image_class_paths.h"
@@ -38,6 +41,20 @@ void check(bool good, archive* a, const fs::path& file) {
             archive_error_string(a) == nullptr ? "it is cut off" : archive_error_string(a));
 }
 
+// libarchive does not look at the checksum of a gzip file; zlib does, at the file's end.
+void check_gzip_sum(const fs::path& file) {
+  struct Close {
+    void operator()(gzFile_s* in) const { gzclose(in); }
+  };
+  const std::unique_ptr<gzFile_s, Close> in(gzopen(file.c_str(), "rb"));
+  std::vector<char> bytes(1 << 18);
+  int got = in ? 1 : -1;
+  while (got > 0) got = gzread(in.get(), bytes.data(), static_cast<unsigned>(bytes.size()));
+  D2D_CHECK(got == 0,
+            "[images] '{}': is damaged, its bytes do not fit its checksum. Hint: is the download complete?",
+            file);
+}
+
 std::vector<Member> read_members(const fs::path& file, const std::string& inside, bool& packed) {
   const std::unique_ptr<archive, CloseArchive> reader(archive_read_new());
   archive* a = reader.get();
@@ -64,6 +81,7 @@ std::vector<Member> read_members(const fs::path& file, const std::string& inside
     }
     members.push_back(std::move(member));
   }
+  if (packed && archive_filter_code(a, 0) == ARCHIVE_FILTER_GZIP) check_gzip_sum(file);
   return members;
 }
 

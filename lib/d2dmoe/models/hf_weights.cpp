@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <sstream>
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
@@ -156,6 +157,33 @@ void check_aliases(Checkpoint& checkpoint, const std::vector<HfTensor>& tensors)
   }
 }
 
+// A tensor's name with its layer's number left out, or the name.
+std::string without_layer(const std::string& name) {
+  std::string out;
+  std::istringstream parts(name);
+  bool found = false;
+  for (std::string part; std::getline(parts, part, '.');) {
+    const bool number = !found && part.find_first_not_of("0123456789") == part.npos;
+    out += number ? "#." : part + ".";
+    found |= number;
+  }
+  return out;
+}
+
+// A config.json that names fewer layers than the checkpoint has gives another model, which runs all the same.
+void warn_of_further_layers(const io::HfFolder& folder, const std::set<std::string>& read) {
+  std::set<std::string> layers;
+  for (const auto& name : read)
+    if (const auto layer = without_layer(name); layer.find("#.") != layer.npos) layers.insert(layer);
+  std::vector<std::string> further;
+  for (const auto& name : folder.tensor_names())
+    if (!read.contains(name) && layers.contains(without_layer(name))) further.push_back(name);
+  if (further.empty()) return;
+  log::warn(
+      "'{}': {} tensors are of layers that config.json does not have, '{}' the first: they are not read",
+      folder.dir(), further.size(), further.front());
+}
+
 }  // namespace
 
 std::vector<int64_t> HfTensor::shape() const {
@@ -196,6 +224,7 @@ void load_weights(Model& model, const io::HfFolder& folder, const LoadOptions& o
   auto tensors = hf_tensor_table(model);
   const auto fresh = fresh_modules(checkpoint, tensors, options.fresh_head);
   std::map<std::string, std::vector<std::pair<std::string, HfTensor*>>> by_file;
+  std::set<std::string> read;
   for (auto& tensor : tensors) {
     if (fresh.contains(module_of(tensor.name))) continue;
     auto name = checkpoint.find(tensor.name);
@@ -207,7 +236,9 @@ void load_weights(Model& model, const io::HfFolder& folder, const LoadOptions& o
               "[model] '{}': tensor '{}' is missing. Hint: do config.json and the weights belong together?",
               checkpoint.where(), tensor.name);
     by_file[checkpoint.file_name(name)].emplace_back(name, &tensor);
+    read.insert(name);
   }
+  warn_of_further_layers(folder, read);
   for (auto& [file, entries] : by_file) {
     // In the file's order: a disk reads ahead.
     std::sort(entries.begin(), entries.end(), [&](const auto& a, const auto& b) {
