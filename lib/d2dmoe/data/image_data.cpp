@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <filesystem>
 #include <set>
 
 #include "d2dmoe/core/error.h"
@@ -85,9 +84,7 @@ Splits load_image_data(const config::DataOptions& options, const ImageNeeds& nee
   const bool want_train = wants(wanted, "train"), want_validation = wants(wanted, "validation"),
              want_test = wants(wanted, "test");
   // Without names from elsewhere the training images say which classes there are.
-  const bool classes_from_train =
-      options.label_names.empty() && !options.train.empty() &&
-      (model_labels.empty() || (are_generic(model_labels) && std::filesystem::exists(options.train)));
+  const bool classes_from_train = training_names_classes(options.label_names, model_labels, options.train);
   ImageSplit train, validation, test;
   if (want_train || (want_validation && cut) || classes_from_train)
     train = open_split(options, options.train, "train");

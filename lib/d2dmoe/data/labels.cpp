@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <optional>
 #include <set>
 #include <utility>
@@ -52,6 +53,12 @@ bool are_generic(const std::vector<std::string>& names) {
     if (names[i] != "LABEL_" + std::to_string(i)) return false;
   }
   return true;
+}
+
+bool training_names_classes(const std::vector<std::string>& wanted,
+                            const std::vector<std::string>& model_labels, const std::string& train) {
+  if (!wanted.empty() || train.empty()) return false;
+  return model_labels.empty() || (are_generic(model_labels) && std::filesystem::exists(train));
 }
 
 LabelMap::LabelMap(std::vector<std::string> names) : names_(std::move(names)) {

@@ -29,6 +29,13 @@ std::vector<std::string> distinct_labels(const std::vector<std::string>& labels)
 /// Whether the names are "LABEL_0", "LABEL_1", …: what a config.json holds when nobody named the classes.
 bool are_generic(const std::vector<std::string>& names);
 
+/// Whether the training data say which classes there are, also where only another split is wanted: neither
+/// the config nor the model names any, and there are training data.
+/// @param wanted, model_labels  as for choose_labels
+/// @param train                 the training data's path, or empty
+bool training_names_classes(const std::vector<std::string>& wanted,
+                            const std::vector<std::string>& model_labels, const std::string& train);
+
 /// The class names for training labels: `wanted` when given, else `model_labels` when they cover the labels
 /// (by name, or as ids, which the log says), else the labels' own.
 LabelMap choose_labels(const std::vector<std::string>& labels, const std::vector<std::string>& wanted,

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <map>
 
@@ -192,8 +191,7 @@ Splits load_text_data(const config::DataOptions& options, const tokenizer::Token
              want_test = contains(wanted, "test");
   // Without names from elsewhere the training file says which classes there are.
   const bool labels_from_train =
-      classes && options.label_names.empty() && !options.train.empty() &&
-      (model_labels.empty() || (are_generic(model_labels) && std::filesystem::exists(options.train)));
+      classes && training_names_classes(options.label_names, model_labels, options.train);
   Split train, validation, test;
   if (want_train || (want_validation && cut) || labels_from_train)
     train = read_split(options, options.train, "train");

@@ -135,7 +135,7 @@ std::optional<double> look_up_or_measure(const MlpWeights& w, int64_t experts, i
     share = time_break_even(w, experts, rows, pass, active);
   } catch (const c10::OutOfMemoryError&) {
     log::debug("[break-even] {}: the device's memory does not hold what is timed", layer);
-    return std::nullopt;
+    return 2;  // not kept for other processes
   }
   const bool keep = !disturbance.seen();
   log::debug("[break-even] {}: {:.3f}{}", layer, share, keep ? "" : ", not kept: the machine was busy");
