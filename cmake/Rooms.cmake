@@ -1,6 +1,7 @@
-# d2dmoe_room(NAME SOURCES ... DEPENDS ... [LINK ...] [NO_TORCH])
+# d2dmoe_room(NAME SOURCES ... DEPENDS ... [LINK ...] [NO_TORCH] [LIGHT])
 #   One static library per room of lib/d2dmoe; DEPENDS names rooms, which stand above it in docs/architecture.md.
 #   NO_TORCH keeps torch's include folder (which carries another fmt) away from the room.
+#   LIGHT compiles it with -O1: a room whose time is spent in other rooms' libraries.
 # d2dmoe_tests(NAME SOURCES ... DEPENDS ...)
 #   One test program per room; fails at configure time when a test_*.cpp on disk is not listed.
 
@@ -15,12 +16,13 @@ if(D2DMOE_SANITIZE)
   target_link_options(d2dmoe_flags INTERFACE -fsanitize=address,undefined)
 endif()
 
-# -O1 for programs whose time is spent in the rooms' libraries: a quarter to a half less time to compile.
+# -O1 for rooms and programs whose time is spent in other libraries: a quarter to a half less time to compile. It needs
+# the precompiled header of its level.
 add_library(d2dmoe_light_optimization INTERFACE)
 target_compile_options(d2dmoe_light_optimization INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-O1>)
 
 function(d2dmoe_room name)
-  cmake_parse_arguments(ROOM "NO_TORCH" "" "SOURCES;DEPENDS;LINK" ${ARGN})
+  cmake_parse_arguments(ROOM "NO_TORCH;LIGHT" "" "SOURCES;DEPENDS;LINK" ${ARGN})
   set(target d2dmoe_${name})
   add_library(${target} STATIC ${ROOM_SOURCES})
   add_library(d2dmoe::${name} ALIAS ${target})
@@ -31,10 +33,15 @@ function(d2dmoe_room name)
     target_link_libraries(${target} PUBLIC d2dmoe_${room})
   endforeach()
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:d2dmoe_flags> ${ROOM_LINK})
+  set(pch d2dmoe_pch)
+  if(ROOM_LIGHT)
+    set(pch d2dmoe_light_pch)
+    target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:d2dmoe_light_optimization>)
+  endif()
   if(NOT ROOM_NO_TORCH)
     target_link_libraries(${target} PUBLIC
       $<BUILD_INTERFACE:d2dmoe_torch> $<INSTALL_INTERFACE:$<1:d2dmoe::torch>> OpenMP::OpenMP_CXX)
-    target_precompile_headers(${target} REUSE_FROM d2dmoe_pch)
+    target_precompile_headers(${target} REUSE_FROM ${pch})
   endif()
   set_property(GLOBAL APPEND PROPERTY D2DMOE_ROOMS ${target})
 endfunction()
@@ -53,7 +60,7 @@ function(d2dmoe_tests name)
     target_link_libraries(${target} PRIVATE d2dmoe_${room})
   endforeach()
   target_link_libraries(${target} PRIVATE d2dmoe_flags d2dmoe_light_optimization d2dmoe_test_support)
-  target_precompile_headers(${target} REUSE_FROM d2dmoe_pch)
+  target_precompile_headers(${target} REUSE_FROM d2dmoe_light_pch)
   add_test(NAME ${name} COMMAND ${target} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
   set_tests_properties(${name} PROPERTIES TIMEOUT 900)  # the slowest takes a minute; sanitizers and load cost tenfold
 endfunction()

@@ -13,6 +13,7 @@
 #include "d2dmoe/cluster/similarity.h"
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/io/safetensors.h"
 
 namespace {
@@ -58,7 +59,7 @@ ordered_json measure(const std::string& name, const torch::Tensor& rows, const O
   const auto result = rows.size(0) > cluster::kGramItems
                           ? cluster::balanced_clusters_of_vectors(cluster::unit_rows(rows), balanced)
                           : cluster::balanced_clusters(cluster::row_cosines(rows), balanced);
-  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const double seconds = seconds_since(start);
   const double peak = peak_mib();  // before the check below, which works in float64
   validate(rows, result, clusters);
   return {{"tensor", name},          {"rows", rows.size(0)}, {"width", rows.size(1)},

@@ -9,6 +9,7 @@
 
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/data/text_source.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/quantile.h"
@@ -62,15 +63,12 @@ std::vector<data::Batch> make_batches(const data::Dataset& dataset, int64_t size
 std::vector<double> milliseconds(models::Model& model, const std::vector<data::Batch>& batches,
                                  const Options& o) {
   using Clock = std::chrono::steady_clock;
-  const auto since = [](Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-  };
   std::vector<double> times;
   const auto start = Clock::now();
-  for (int i = 0; i < o.runs && (i < 3 || since(start) < o.seconds); ++i) {
+  for (int i = 0; i < o.runs && (i < 3 || seconds_since(start) < o.seconds); ++i) {
     const auto begin = Clock::now();
     run(model, batches[static_cast<size_t>(i) % batches.size()]);
-    times.push_back(1e3 * since(begin));
+    times.push_back(1e3 * seconds_since(begin));
   }
   return times;
 }

@@ -15,7 +15,7 @@ std::string join(const std::vector<std::string>& words) {
   return text;
 }
 
-std::vector<std::string> option_names(const CLI::App& command) {
+std::vector<std::string> long_option_names(const CLI::App& command) {
   std::vector<std::string> names;
   for (const CLI::Option* option : command.get_options()) {
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
@@ -41,14 +41,14 @@ std::string bash_script(const CLI::App& root, const std::vector<const CLI::App*>
   std::ostringstream cases;
   for (const CLI::App* command : commands) {
     names.push_back(command->get_name());
-    cases << "    " << command->get_name() << ") words=\"" << join(option_names(*command)) << "\" ;;\n";
+    cases << "    " << command->get_name() << ") words=\"" << join(long_option_names(*command)) << "\" ;;\n";
   }
   std::ostringstream text;
   text << "# bash completion of d2dmoe: source <(d2dmoe completion bash)\n"
        << "_d2dmoe() {\n"
        << "  local current=${COMP_WORDS[COMP_CWORD]} words values=\n"
        << "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-       << "    COMPREPLY=($(compgen -W \"" << join(names) << " " << join(option_names(root))
+       << "    COMPREPLY=($(compgen -W \"" << join(names) << " " << join(long_option_names(root))
        << "\" -- \"$current\")); return\n"
        << "  fi\n"
        << "  case ${COMP_WORDS[1]} in\n"

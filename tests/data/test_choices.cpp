@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "d2dmoe/io/atomic_file.h"
+#include "data/stories.h"
 #include "support/support.h"
 
 using namespace d2dmoe;
@@ -10,11 +11,6 @@ using namespace d2dmoe::test;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-const tokenizer::Tokenizer& stories() {
-  static const auto loaded = tokenizer::load_tokenizer("data/stories260k");
-  return *loaded;
-}
 
 std::string failure(const std::string& line, const config::ChoiceOptions& options, const std::string& label) {
   return message_of([&] { data::make_question(Json::parse(line), options, label, "file:1"); });

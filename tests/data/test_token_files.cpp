@@ -8,6 +8,7 @@
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/data/block_source.h"
 #include "d2dmoe/io/atomic_file.h"
+#include "data/stories.h"
 #include "support/support.h"
 
 using namespace d2dmoe;
@@ -15,11 +16,6 @@ using namespace d2dmoe::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-const tokenizer::Tokenizer& stories() {
-  static const auto loaded = tokenizer::load_tokenizer("data/stories260k");
-  return *loaded;
-}
 
 std::vector<int64_t> ids_of(const data::TokenStream& stream) {
   std::vector<int64_t> ids(static_cast<size_t>(stream.tokens()));

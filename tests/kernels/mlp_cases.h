@@ -9,6 +9,10 @@
 /// What the tests of this room share: random sites and masks.
 namespace d2dmoe::test {
 
+inline constexpr kernels::Activation kActivations[] = {
+    kernels::Activation::relu, kernels::Activation::gelu_erf, kernels::Activation::gelu_tanh,
+    kernels::Activation::silu, kernels::Activation::tanh};
+
 struct MlpCase {
   int64_t rows = 7, d_in = 33, size = 24, experts = 5, d_out = 33;
   kernels::Activation activation = kernels::Activation::relu;

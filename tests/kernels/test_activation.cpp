@@ -1,5 +1,5 @@
 #include "d2dmoe/kernels/activation.h"
-#include "support/support.h"
+#include "kernels/mlp_cases.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::kernels;
@@ -10,9 +10,7 @@ TEST_CASE("activation: names of Hugging Face") {
   CHECK(parse_activation("gelu_pytorch_tanh") == Activation::gelu_tanh);
   CHECK(parse_activation("gelu_fast") == Activation::gelu_tanh);
   CHECK(parse_activation("swish") == Activation::silu);
-  for (const Activation a :
-       {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh, Activation::silu, Activation::tanh})
-    CHECK(parse_activation(activation_name(a)) == a);
+  for (const Activation a : test::kActivations) CHECK(parse_activation(activation_name(a)) == a);
 }
 
 TEST_CASE("activation: an unknown name lists the known ones") {

@@ -3,6 +3,7 @@
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
 #include "kernels/cuda_checks.h"
 #include "kernels/cuda_emulated.h"
+#include "kernels/mlp_cases.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::kernels;
@@ -48,15 +49,12 @@ void check_chosen(const torch::Tensor& got, const Sums& s, Activation activation
   CHECK((got.to(torch::kDouble) - want).abs().le(bound).all().item<bool>());
 }
 
-const std::vector<Activation> kActivations = {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh,
-                                              Activation::silu, Activation::tanh};
-
 }  // namespace
 
 TEST_CASE("cuda activate_chosen: emulated, every activation and type, whole pieces and single elements") {
   torch::manual_seed(61);
   for (const auto type : test::kCudaTypes)
-    for (const auto activation : kActivations)
+    for (const auto activation : test::kActivations)
       for (const bool gated : {false, true})
         for (const int64_t size : {1, 3, 8, 24}) {
           INFO(c10::toString(type) << ", " << activation_name(activation) << ", size " << size);

@@ -3,6 +3,7 @@
 #include "d2dmoe/kernels/cuda/plan.h"
 #include "kernels/cuda_checks.h"
 #include "kernels/cuda_emulated.h"
+#include "kernels/mlp_cases.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::kernels;
@@ -57,8 +58,7 @@ TEST_CASE("cuda expert_mlp: emulated, many rows, sizes around tiles") {
 TEST_CASE("cuda expert_mlp: emulated, every activation, gated or not, with or without biases") {
   torch::manual_seed(43);
   for (const auto type : test::kCudaTypes)
-    for (const Activation a :
-         {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh, Activation::silu, Activation::tanh})
+    for (const Activation a : test::kActivations)
       for (const bool gated : {false, true})
         for (const bool biases : {false, true})
           for (const int64_t rows : {5, 21})

@@ -1,6 +1,7 @@
 #include "d2dmoe/kernels/expert_mlp.h"
 
 #include "kernels/error_bounds.h"
+#include "kernels/mlp_cases.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::kernels;
@@ -47,8 +48,7 @@ TEST_CASE("expert_mlp: equals the reference for sizes around vectors and tiles")
 
 TEST_CASE("expert_mlp: every activation, gated or not, with or without biases") {
   torch::manual_seed(4);
-  for (const Activation a :
-       {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh, Activation::silu, Activation::tanh})
+  for (const Activation a : test::kActivations)
     for (const bool gated : {false, true})
       for (const bool biases : {false, true}) check_case({.activation = a, .gated = gated, .biases = biases});
 }

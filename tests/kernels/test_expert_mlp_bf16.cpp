@@ -6,6 +6,7 @@
 #include "d2dmoe/kernels/cpu/micro.h"
 #include "kernels/emulated_amx.h"
 #include "kernels/error_bounds.h"
+#include "kernels/mlp_cases.h"
 
 using namespace d2dmoe;
 using namespace d2dmoe::kernels;
@@ -140,8 +141,7 @@ TEST_CASE("bf16: more rows than a block, and one expert that all of them choose"
 
 TEST_CASE("bf16: within the rounding of its formats for every activation, gated or not") {
   torch::manual_seed(23);
-  for (const Activation a :
-       {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh, Activation::silu, Activation::tanh})
+  for (const Activation a : test::kActivations)
     for (const bool gated : {false, true})
       for (const bool biases : {false, true}) {
         const MlpCase c{.rows = 29, .size = 33, .activation = a, .gated = gated, .biases = biases};
@@ -209,8 +209,7 @@ TEST_CASE("bf16: NaN and infinity of a row reach its executed experts and nothin
   torch::manual_seed(27);
   const float infinity = std::numeric_limits<float>::infinity();
   for (const int64_t size : {24, 33})
-    for (const Activation a : {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh,
-                               Activation::silu, Activation::tanh}) {
+    for (const Activation a : test::kActivations) {
       Site s = random_site({.rows = 6, .size = size, .experts = 4, .activation = a}, 1.0);
       s.x[1][3] = NAN;
       s.x[2][0] = infinity;
@@ -250,8 +249,7 @@ TEST_CASE("bf16: activations against LibTorch's in float64, over their whole ran
   s.x = z.unsqueeze(1);
   s.mask = torch::ones({z.size(0), 1}, torch::kBool);
   s.w.w1 = torch::ones({1, 1}, torch::kBFloat16), s.w.w2t = s.w.w1;
-  for (const Activation a :
-       {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh, Activation::silu, Activation::tanh}) {
+  for (const Activation a : test::kActivations) {
     s.w.activation = a;
     const auto want = activate(in_double(s.x), a);
     // Half a unit in the last of 8 bits, and the activation's own error.

@@ -8,9 +8,6 @@ using test::MlpCase;
 
 namespace {
 
-constexpr Activation kActivations[] = {Activation::relu, Activation::gelu_erf, Activation::gelu_tanh,
-                                       Activation::silu, Activation::tanh};
-
 std::vector<torch::Tensor*> parts(MlpWeights& w) {
   std::vector<torch::Tensor*> list;
   for (torch::Tensor* t : {&w.w1, &w.b1, &w.wu, &w.bu, &w.w2t, &w.b2})
@@ -57,7 +54,7 @@ void check_gradients(const MlpCase& c, const torch::Tensor& mask) {
 
 TEST_CASE("expert_mlp gradient: equals autograd through the dense layer in float64, every activation") {
   torch::manual_seed(30);
-  for (const Activation a : kActivations)
+  for (const Activation a : test::kActivations)
     for (const bool gated : {false, true})
       for (const bool biases : {false, true}) {
         const MlpCase c{.rows = 21,

@@ -24,9 +24,6 @@ torch::Tensor exact(const torch::Tensor& z, Activation activation) {
   return {};
 }
 
-const std::vector<Activation> kEveryActivation = {Activation::relu, Activation::gelu_erf,
-                                                  Activation::gelu_tanh, Activation::silu, Activation::tanh};
-
 }  // namespace
 
 TEST_CASE(
@@ -72,7 +69,7 @@ TEST_CASE("isa: activations are as exact as float32 allows, gated or not") {
   const auto z = torch::cat({size, -size}).to(torch::kFloat);
   const auto u = torch::linspace(-2, 3, z.numel());
   for (int i = 0; i < count; ++i)
-    for (const Activation a : kEveryActivation) {
+    for (const Activation a : test::kActivations) {
       INFO(sets[i]->name << ": " << activation_name(a));
       const auto want = exact(z.to(torch::kDouble), a);
       auto h = z.clone();
@@ -94,7 +91,7 @@ TEST_CASE("isa: activations of NaN, infinities, zeros and what overflows are PyT
   const float infinity = std::numeric_limits<float>::infinity();
   const auto z = torch::tensor({NAN, infinity, -infinity, 0.0f, -0.0f, 1e20f, -1e20f, 3e38f, -3e38f, 1e-40f});
   for (int i = 0; i < count; ++i)
-    for (const Activation a : kEveryActivation) {
+    for (const Activation a : test::kActivations) {
       INFO(sets[i]->name << ": " << activation_name(a));
       auto h = z.clone();
       sets[i]->activate(h.data_ptr<float>(), nullptr, h.numel(), a);

@@ -9,6 +9,7 @@
 #include "d2dmoe/bench/stopwatch.h"
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/kernels/active_share.h"
 #include "d2dmoe/kernels/break_even.h"
@@ -161,7 +162,7 @@ eval::TurnClock time_in_turn(const std::vector<Candidate>& candidates, const Tim
   for (int64_t i = 0; i < budget.runs; ++i, ++turn) {
     clock.measure(measure);
     if (stop_requested()) throw Interrupted("[bench] stopped");
-    const double passed = std::chrono::duration<double>(Clock::now() - start).count();
+    const double passed = seconds_since(start);
     if (passed >= budget.seconds && i + 1 >= std::min(kFewestTurns, budget.runs)) break;
   }
   return clock;

@@ -9,6 +9,7 @@
 #include <chrono>
 
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/row_shares.h"
@@ -49,7 +50,7 @@ class Reader {
   double timed_ms(const torch::Tensor& id) {
     const auto start = Clock::now();
     read(id, /*watched=*/false);
-    return 1e3 * std::chrono::duration<double>(Clock::now() - start).count();
+    return 1e3 * seconds_since(start);
   }
   double share() const { return shares_.any() ? shares_.of_rows(0, 1).sum().item<double>() : 1; }
 

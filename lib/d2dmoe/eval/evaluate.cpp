@@ -7,6 +7,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/progress.h"
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/data/batch_loader.h"
 
@@ -152,7 +153,7 @@ Predictions evaluate(models::Model& model, const data::Dataset& dataset, const E
   } else {
     evaluate_examples(model, dataset, options, out);
   }
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.seconds = seconds_since(start);
   return out;
 }
 

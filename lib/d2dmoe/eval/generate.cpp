@@ -8,6 +8,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/random.h"
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/row_shares.h"
@@ -16,10 +17,6 @@ namespace d2dmoe::eval {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 data::Batch batch_of(const std::vector<std::vector<int64_t>>& sequences, torch::Device device) {
   std::vector<int64_t> ids, positions;

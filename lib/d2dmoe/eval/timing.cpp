@@ -8,6 +8,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/random.h"
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/eval/evaluate.h"
 
@@ -15,10 +16,6 @@ namespace d2dmoe::eval {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// One forward pass; the logits (language models: the losses, which need them all) are ready when it returns.
 torch::Tensor run(models::Model& model, const data::Batch& batch) {

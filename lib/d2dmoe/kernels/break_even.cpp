@@ -15,6 +15,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/kernels/break_even_table.h"
 #include "d2dmoe/kernels/cpu/isa.h"
 #include "d2dmoe/kernels/cuda/expert_mlp.h"
@@ -66,7 +67,7 @@ int64_t row_bucket(const MlpWeights& w, int64_t rows) {
 class Disturbance {
  public:
   bool seen() const {
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    const double seconds = seconds_since(start_);
     return static_cast<double>(interruptions() - before_) > 2 + 10 * seconds;  // an idle machine has a few
   }
 

@@ -10,6 +10,7 @@
 #include <functional>
 #include <limits>
 
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/kernels/active_share.h"
 #include "d2dmoe/kernels/device_call.h"
 
@@ -40,7 +41,7 @@ std::vector<double> least_seconds(const std::vector<std::function<void()>>& cand
       const auto start = Clock::now();
       for (int call = 0; call < (x.is_cpu() ? 1 : kQueued); ++call) candidates[i]();
       if (!x.is_cpu()) wait_for(x);
-      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      const double seconds = seconds_since(start);
       if (round == 0) continue;
       total += seconds;
       least[i] = std::min(least[i], seconds);

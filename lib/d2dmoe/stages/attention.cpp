@@ -6,6 +6,7 @@
 
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/eval/evaluate.h"
 #include "d2dmoe/eval/metrics.h"
 #include "d2dmoe/io/safetensors.h"
@@ -137,7 +138,7 @@ Json replace_projections(models::Model& model, const data::Splits& data,
   result["after"] =
       measured(model, data, metric, options.train.batch_size, device, "start model, with perceptrons");
   result["projections"] = list;
-  result["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result["seconds"] = seconds_since(start);
   tell(result);
   run.mark_done(result);
   std::error_code ignored;

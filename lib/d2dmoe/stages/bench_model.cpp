@@ -30,7 +30,7 @@ constexpr int64_t kRandomExamples = 256, kRandomLength = 64;
 constexpr int64_t kSampleTokens = 4096;  // for shares, and for the rows of single layers
 
 /// A converted model, the same weights run densely, and what they read.
-struct Subject {
+struct BenchedModel {
   std::shared_ptr<models::Model> routed, dense;
   data::Dataset data;
   std::string data_text;  ///< for people
@@ -52,7 +52,7 @@ data::Dataset random_tokens(const models::Model& model, uint64_t seed) {
   return data::text_dataset(std::move(examples));
 }
 
-Subject open_subject(const config::LoadedExperiment& experiment, const BenchRequest& request) {
+BenchedModel open_benched_model(const config::LoadedExperiment& experiment, const BenchRequest& request) {
   D2D_CHECK_USAGE(moe::is_converted(request.model),
                   "[bench] '{}': has no d2dmoe.json, must be a converted model folder. Hint: run `d2dmoe "
                   "convert` first",
@@ -60,7 +60,7 @@ Subject open_subject(const config::LoadedExperiment& experiment, const BenchRequ
   const io::HfFolder folder(request.model);
   models::LoadOptions load;
   load.dtype = parse_dtype(request.dtype);
-  Subject subject;
+  BenchedModel subject;
   subject.seed = static_cast<uint64_t>(experiment.options.run.seed);
   subject.device = parse_device(experiment.options.run.device);
   const auto& data = experiment.options.data;
@@ -102,7 +102,7 @@ struct Wanted {
   eval::Setting setting;
 };
 
-std::vector<Wanted> wanted_settings(Subject& subject, const BenchRequest& request) {
+std::vector<Wanted> wanted_settings(BenchedModel& subject, const BenchRequest& request) {
   auto& model = *subject.routed;
   std::vector<double> values = request.values;
   const std::string rule = request.rule.empty() && !values.empty() ? "dynamic_k" : request.rule;
@@ -159,7 +159,7 @@ class RowCollector : public nn::Observer {
 };
 
 /// Runs the model on a sample of the data, watched.
-eval::Cost run_sample(Subject& subject, RowCollector& rows) {
+eval::Cost run_sample(BenchedModel& subject, RowCollector& rows) {
   constexpr int64_t kBatch = 8;
   eval::CostLedger ledger(*subject.routed);
   int64_t seen = 0;
@@ -193,7 +193,7 @@ Json site_facts(const eval::ConvertedSite& site, const BenchRequest& request) {
       {"weight_bytes", shape.weights() * static_cast<double>(c10::elementSize(parse_dtype(request.dtype)))}};
 }
 
-std::vector<eval::ConvertedSite> chosen_sites(Subject& subject, const BenchRequest& request) {
+std::vector<eval::ConvertedSite> chosen_sites(BenchedModel& subject, const BenchRequest& request) {
   auto sites = eval::converted_sites(*subject.routed);
   if (request.sites.empty()) return sites;
   std::vector<std::string> names;
@@ -213,7 +213,7 @@ std::vector<eval::ConvertedSite> chosen_sites(Subject& subject, const BenchReque
 
 void bench_model(const config::LoadedExperiment& experiment, const BenchRequest& request,
                  const bench::MachinePeaks& peaks, const BenchSeen& seen, Json& result) {
-  Subject subject = open_subject(experiment, request);
+  BenchedModel subject = open_benched_model(experiment, request);
   eval::check_conversion(*subject.routed, subject.data, subject.device);
   const auto sites = chosen_sites(subject, request);
   std::vector<Json> layers;

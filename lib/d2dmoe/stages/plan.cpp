@@ -56,7 +56,7 @@ class Machine {
 };
 
 /// What the stages' entries are made from.
-struct Subject {
+struct PlannedModel {
   std::shared_ptr<models::Model> model;  // an outline
   ModelSize size;
   const data::Splits& data;
@@ -81,7 +81,7 @@ LargestBatch largest_batch(const data::Dataset& dataset, int64_t batch_size) {
           static_cast<double>(std::accumulate(lengths.begin(), end, int64_t{0}))};
 }
 
-Json training(const config::TrainOptions& options, const Subject& subject, bool relu, bool teacher) {
+Json training(const config::TrainOptions& options, const PlannedModel& subject, bool relu, bool teacher) {
   const auto& train = subject.data.train;
   const int64_t steps = train::total_steps(options, train.size());
   const double epochs =
@@ -121,7 +121,7 @@ std::shared_ptr<models::Model> future_model(const config::LoadedExperiment& expe
   return model;
 }
 
-Json conversion(const config::ConvertOptions& options, const Subject& subject) {
+Json conversion(const config::ConvertOptions& options, const PlannedModel& subject) {
   const auto& train = subject.data.train;
   Json sites = Json::array();
   double router = 0, cached = 0;  // per token: multiply-accumulates, elements
@@ -171,7 +171,7 @@ void check_counts(const config::LoadedExperiment& experiment, models::Model& mod
 /// Adds the training of perceptrons for attention projections.
 /// @param dtype  of the stage
 void add_attention(Json& entry, const config::AttentionOptions& options, torch::ScalarType dtype,
-                   const Subject& subject) {
+                   const PlannedModel& subject) {
   double perceptrons = 0;  // elements
   for (auto* projection : train::chosen_projections(*subject.model, options.projections))
     perceptrons += options.width_factor * static_cast<double>(projection->in() * projection->out());
@@ -182,7 +182,7 @@ void add_attention(Json& entry, const config::AttentionOptions& options, torch::
   entry["seconds"] = entry.at("seconds").get<double>() + subject.seconds(flops, dtype);
 }
 
-Json sweeping(const config::SweepOptions& options, const Subject& subject) {
+Json sweeping(const config::SweepOptions& options, const PlannedModel& subject) {
   const double points = 2 + static_cast<double>(options.taus.empty() ? options.points : options.taus.size());
   const auto& split = subject.data.split(options.split);
   int64_t batch_size = options.batch_size;
@@ -276,9 +276,9 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   Inputs inputs =
       open_inputs(experiment, model_folder, splits, weights_for(experiment, stages), data::TextNeed::size);
   const auto model = outline_of(inputs.folder, head_options(inputs.data));
-  const Subject subject{model, ModelSize(*model), inputs.data, machine};
+  const PlannedModel subject{model, ModelSize(*model), inputs.data, machine};
   const auto later = future_model(experiment, inputs.folder, head_options(inputs.data));
-  const Subject future{later, ModelSize(*later), inputs.data, machine};
+  const PlannedModel future{later, ModelSize(*later), inputs.data, machine};
   const auto& train = inputs.data.train;
   const auto& options = experiment.options;
 

@@ -9,6 +9,7 @@
 #include "d2dmoe/core/error.h"
 #include "d2dmoe/core/log.h"
 #include "d2dmoe/core/random.h"
+#include "d2dmoe/core/seconds_since.h"
 #include "d2dmoe/core/signals.h"
 #include "d2dmoe/data/batch_loader.h"
 #include "d2dmoe/eval/cost_ledger.h"
@@ -55,9 +56,7 @@ class Loop {
   Json result() const;
 
   double epoch() const { return static_cast<double>(step_) / static_cast<double>(steps_per_epoch_); }
-  double seconds() const {
-    return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  }
+  double seconds() const { return seconds_before_ + seconds_since(begin_); }
 
   TrainJob& job_;
   const config::TrainOptions& options_;
