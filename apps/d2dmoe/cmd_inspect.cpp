@@ -16,7 +16,7 @@ void add_inspect(CLI::App& app) {
   auto asked = std::make_shared<std::string>();
   arguments->add_to(*command, false);
   command
-      ->add_option("folder", *asked,
+      ->add_option("-m,--model,folder", *asked,
                    "Model folder, dense or converted; by default the experiment's furthest finished stage's")
       ->type_name("DIR");
   command->callback([=] {

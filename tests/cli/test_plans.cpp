@@ -326,7 +326,39 @@ TEST_CASE("plans: train-routed is refused where its start would be") {
   const auto many = test::d2dmoe({"run", "--config", file.string(), "--dry-run", "--set",
                                   "train_routed.rule=top_k", "--set", "train_routed.tau_range=[1,9]"});
   CHECK(many.code == 2);
-  CHECK(contains(many.err, "asks for 9 experts of 'layers.0.ffn', which will have 8"));
+  CHECK(contains(many.err, "[config] 'train_routed.tau_range'"));
+  CHECK(contains(many.err, "(site 'layers.0.ffn')"));
+}
+
+TEST_CASE("plans: what later stages would refuse") {
+  const TempDir dir;
+  const auto file = write_tiny_experiment(dir.path());
+  const auto refused = [&](const std::vector<std::string>& changes) {
+    std::vector<std::string> arguments = {"run", "--config", file.string(), "--dry-run"};
+    for (const auto& change : changes) arguments.insert(arguments.end(), {"--set", change});
+    const auto plan = test::d2dmoe(arguments);
+    CHECK(plan.code == 2);
+    return plan.err;
+  };
+  CHECK(contains(refused({R"(convert.split.experts_per_site={"layers.7.ffn": 4})"}),
+                 "'convert.split.experts_per_site': 'layers.7.ffn' is not a site"));
+  const auto many = refused({"sweep_tau.rule=top_k", "sweep_tau.taus=[2,9]"});
+  CHECK(contains(many, "[config] 'sweep_tau.taus'"));
+  CHECK(contains(many, "(site 'layers.0.ffn')"));
+
+  const auto changed_copy = [&](const char* name, const char* key, const Json& value) {
+    fs::copy(dir / "model", dir / name);
+    Json config = Json::parse(io::read_file(dir / name / "config.json"));
+    config[key] = value;
+    io::write_file(dir / name / "config.json", config.dump());
+    return (dir / name).string();
+  };
+  const auto teacher =
+      changed_copy("teacher", "id2label",
+                   {{"0", "a"}, {"1", "b"}, {"2", "c"}, {"3", "d"}, {"4", "e"}, {"5", "f"}, {"6", "g"}});
+  CHECK(contains(refused({"train_sparse.distill.teacher=" + teacher}), "has 7 outputs, the task has"));
+  const auto dense = changed_copy("dense", "vocab_size", 77);
+  CHECK(contains(refused({"sweep_tau.dense=" + dense}), "its vocab_size is 77, the converted model's is"));
 }
 
 TEST_CASE("plans: a stage whose model is damaged is not done, and has to run again") {

@@ -183,6 +183,9 @@ TEST_CASE("split: number of experts of a site") {
   options.experts = 0;
   options.expert_size = 24;
   CHECK(experts_of(options, "layers.0.ffn", 1536) == 64);
+  options.expert_size = 0;
+  CHECK(experts_of(options, "layers.0.ffn", 1536) == 64);
+  CHECK(experts_of(options, "layers.0.ffn", 4096) == 128);
   options.experts = 128;
   CHECK(experts_of(options, "layers.0.ffn", 1536) == 128);
   options.experts_per_site["layers.0.ffn"] = 32;

@@ -147,6 +147,9 @@ TEST_CASE("config: contradictions between keys") {
        "max_metric_drop": 1}}})"),
                  "c.json:3: 'train_sparse.penalty.max_metric_drop' and target_sparsity are both set"));
   CHECK(contains(refused(R"({"train_sparse": {"penalty": {"schedule": "auto"}}})"), "needs target_sparsity"));
+  CHECK(contains(refused(R"({"train_sparse": {"penalty": {"schedule": "auto", "target_sparsity": 0.9,
+       "alpha": 0}}})"),
+                 "'train_sparse.penalty.alpha' is 0, must be above 0 for schedule \"auto\""));
   CHECK(contains(refused(R"({"train_sparse": {"distill": {"features": 1}}})"),
                  "'train_sparse.distill.features' needs a teacher"));
   CHECK(contains(refused(R"({"train_sparse": {"penalty": {"target_sparsity": 0.9}}})"),

@@ -161,6 +161,11 @@ TEST_CASE("train: options that make no sense together are refused") {
   CHECK(contains(message({"train_sparse.penalty.schedule=auto", "train_sparse.penalty.target_sparsity=0.9",
                           "train_sparse.activation=keep"}),
                  "target_sparsity"));
+  // Before perceptrons are trained, which takes epochs.
+  CHECK(contains(message({"train_sparse.penalty.schedule=auto", "train_sparse.penalty.target_sparsity=0.9",
+                          "train_sparse.activation=keep", R"(train_sparse.attention.projections=["o"])"}),
+                 "target_sparsity"));
+  CHECK_FALSE(fs::exists(dir / "run/train_sparse/attention"));
   CHECK(contains(message({"train_sparse.train.metric=pearson"}), "metric"));
   CHECK(contains(message({"train_sparse.distill.teacher=nowhere"}), "nowhere"));
 }

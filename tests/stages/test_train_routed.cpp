@@ -12,6 +12,7 @@
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/moe/expert_feed_forward.h"
 #include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/companions.h"
 #include "d2dmoe/stages/routed_training.h"
 #include "d2dmoe/stages/stages.h"
 #include "support/support.h"
@@ -97,10 +98,10 @@ TEST_CASE("train_routed: the weights learn, routers and experts stay what they w
   CHECK(curve.at("converted") == (run / "train_routed/model").string());
   // Trained to be routed, a model is no dense baseline, nor a teacher.
   CHECK(curve.at("dense").at("folder") == (run / "convert/model").string());
-  CHECK(stages::routed_teacher(experiment) == run / "convert/model");
+  CHECK(stages::teacher_folder(experiment, "train_routed") == run / "convert/model");
   auto with_train = experiment;
   with_train.stages.insert("train");
-  CHECK(contains(message_of([&] { stages::routed_teacher(with_train); }), "d2dmoe train`"));
+  CHECK(contains(message_of([&] { stages::teacher_folder(with_train, "train_routed"); }), "d2dmoe train`"));
 }
 
 TEST_CASE("train_routed: the mean norm that a floor is relative to is the trained model's") {

@@ -19,7 +19,6 @@ struct LayerShape {
   int64_t hidden() const { return experts * expert_size; }
   /// Weights of the layer's two matrices (gated: three), without biases.
   double weights() const { return (gated ? 3.0 : 2.0) * static_cast<double>(hidden() * d_model); }
-  double router_weights() const { return static_cast<double>(router_width * (d_model + experts)); }
 };
 
 /// Layers of published models, with the splits into experts that are usual for them:

@@ -246,9 +246,9 @@ LayerPoint time_layer(const LayerCase& c, const TimingBudget& budget) {
 }
 
 nlohmann::ordered_json LayerPoint::to_json(const MachinePeaks& peaks) const {
-  const double peak = decodes() ? peaks.gigabytes : peaks.gflops;
+  const double peak = waits_for_weights() ? peaks.gigabytes : peaks.gflops;
   const auto rate = [&](const eval::Spread& ms, double flops, double bytes) {
-    return (decodes() ? bytes : flops) / ms.median * 1e-6;
+    return (waits_for_weights() ? bytes : flops) / ms.median * 1e-6;
   };
   const double dense_rate = rate(dense, dense_flops, dense_bytes);
   const double kernel_rate = rate(kernel, kernel_flops, kernel_bytes);
@@ -264,7 +264,7 @@ nlohmann::ordered_json LayerPoint::to_json(const MachinePeaks& peaks) const {
                                  {"routing", json_of(routing)},
                                  {"layer", json_of(layer, dense, layer_ratio)},
                                  {"rate",
-                                  {{"unit", decodes() ? "GB/s" : "GFLOP/s"},
+                                  {{"unit", waits_for_weights() ? "GB/s" : "GFLOP/s"},
                                    {"dense", dense_rate},
                                    {"kernel", kernel_rate},
                                    {"dense_of_peak", dense_rate / peak},

@@ -77,8 +77,8 @@ struct LayerPoint {
   double dense_bytes = 0, kernel_bytes = 0;  ///< of the weights of the experts touched
 
   /// Rows up to which weights are what a layer waits for: its rate is then in GB/s, else in GFLOP/s.
-  static constexpr int64_t kMostDecodeRows = 16;
-  bool decodes() const { return rows <= kMostDecodeRows; }
+  static constexpr int64_t kMostBandwidthRows = 16;
+  bool waits_for_weights() const { return rows <= kMostBandwidthRows; }
   double ratio() const { return layer.median / dense.median; }
   nlohmann::ordered_json to_json(const MachinePeaks& peaks) const;
 };

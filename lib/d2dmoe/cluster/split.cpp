@@ -9,6 +9,8 @@
 namespace d2dmoe::cluster {
 namespace {
 
+constexpr int64_t kExpertSize = 24;  // near it, where the options leave it open
+
 const SplitMethod& method_of(const std::string& name) {
   std::vector<std::string> known;
   for (const SplitMethod& method : split_methods()) {
@@ -73,6 +75,7 @@ int64_t experts_of(const config::SplitOptions& options, const std::string& site,
     check_divides("convert", section + ".experts for " + site, options.experts, hidden);
     return options.experts;
   }
+  if (options.expert_size == 0) return hidden / nearest_divisor(hidden, kExpertSize);
   check_divides("convert", section + ".expert_size for " + site, options.expert_size, hidden);
   return hidden / options.expert_size;
 }

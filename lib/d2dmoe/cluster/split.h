@@ -50,4 +50,7 @@ SplitNeeds split_needs(const std::string& name);
 int64_t experts_of(const config::SplitOptions& options, const std::string& site, int64_t hidden,
                    const std::string& section = "split");
 
+/// How many of a site's experts the split makes shared: 0 but for shared_routed.
+int64_t shared_experts_of(const config::SplitOptions& options, int64_t experts);
+
 }  // namespace d2dmoe::cluster

@@ -20,7 +20,9 @@ inline const std::vector<Choice> kAlphaSchedules = {
     {"constant", "alpha from the first step"},
     {"linear", "0 to alpha over the whole run"},
     {"warmup", "0 to alpha over the first half, then constant"},
-    {"auto", "alpha is steered: raised while the validation metric holds, lowered when it falls"},
+    {"auto",
+     "alpha is steered: along a path of zeros to target_sparsity, or raised while the validation metric "
+     "holds and lowered when it falls (max_metric_drop)"},
 };
 
 inline const std::vector<Choice> kSplits = {

@@ -161,7 +161,11 @@ void DistillOptions::describe(Fields& f) {
 
 void PenaltyOptions::describe(Fields& f) {
   f.add("name", name, "Penalty on the activations of every site.").one_of(kPenalties);
-  f.add("alpha", alpha, "Weight of the penalty; with schedule auto its first value.").min(0);
+  f.add("alpha", alpha,
+        "Weight of the penalty; with schedule auto a first guess: steering begins at a tenth "
+        "(target_sparsity) or a "
+        "quarter (max_metric_drop) of it.")
+      .min(0);
   f.add("schedule", schedule, "Weight of the penalty over the steps.").one_of(kAlphaSchedules);
   f.add("displacement", displacement,
         "d of the clamped penalties: pre-activations below it are not pushed further.");
@@ -220,8 +224,9 @@ void SplitOptions::describe(Fields& f) {
   f.add("experts", experts, "Experts per site, a divisor of its number of neurons; 0 = by expert_size.")
       .range(0, kMany);
   f.add("expert_size", expert_size,
-        "Neurons per expert, when experts is 0; a divisor of the number of neurons.")
-      .range(1, kMany);
+        "Neurons per expert, when experts is 0; a divisor of the number of neurons. 0 = the one nearest to "
+        "24.")
+      .range(0, kMany);
   f.add("experts_per_site", experts_per_site, "Site name -> number of experts, over the two keys above.")
       .range(1, kMany);
   f.add("mix", mix, "Split mixed: weight of the co-activation cosine; 1 - mix is the weights'.").range(0, 1);

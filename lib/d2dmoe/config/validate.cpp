@@ -99,6 +99,8 @@ Found check_penalty(const PenaltyOptions& penalty, const Path& path) {
   }
   if (steered && penalty.name == "none")
     return Problem{path + "schedule", "is \"auto\", but the penalty is \"none\""};
+  if (steered && penalty.alpha == 0)
+    return Problem{path + "alpha", "is 0, must be above 0 for schedule \"auto\""};
   return {};
 }
 

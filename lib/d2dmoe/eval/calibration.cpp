@@ -215,9 +215,7 @@ class Calibrator {
     return {std::move(names), std::move(hulls), value_range(options_.rule, 1).whole};
   }
 
-  int64_t routed_experts(size_t site) const {
-    return sites_[site].layer->experts() - sites_[site].layer->shared();
-  }
+  int64_t routed_experts(size_t site) const { return sites_[site].layer->routed(); }
   double dearest_value(size_t site) const { return value_range(options_.rule, routed_experts(site)).dearest; }
 
   /// What is tried at one site: values whose costs fall geometrically, since damage rises ever faster towards

@@ -54,9 +54,10 @@ ScoreSample::ScoreSample(models::Model& model, const data::Dataset& dataset, boo
     D2D_CHECK(index < collector.scores.size() && !collector.scores[index].empty(),
               "[score sample] '{}': this converted site reported no scores", site.id.name);
     // Shared experts always run; the rule sees the others.
-    const int64_t shared = site.layer->shared(), routed = site.layer->experts() - shared;
-    sites_.push_back({torch::cat(collector.scores[index]).narrow(1, shared, routed), site.layer->mean_norm(),
-                      static_cast<double>(site.layer->weights().hidden()), site.layer->experts()});
+    sites_.push_back(
+        {torch::cat(collector.scores[index]).narrow(1, site.layer->shared(), site.layer->routed()),
+         site.layer->mean_norm(), static_cast<double>(site.layer->weights().hidden()),
+         site.layer->experts()});
   }
   D2D_CHECK(!sites_.empty(),
             "[score sample] 'model': has no converted site. Hint: run `d2dmoe convert` first");

@@ -16,7 +16,6 @@
 namespace d2dmoe::moe {
 namespace {
 
-constexpr int64_t kBatchTokens = 8192;  // large enough for full speed of the products, small beside the store
 // Rows are shuffled within stretches of so many: a store in a file is then written in one place at a time.
 constexpr int64_t kShuffleRows = int64_t{1} << 18;
 
@@ -53,9 +52,9 @@ std::vector<std::vector<int64_t>> batches_of(const data::Dataset& dataset, std::
   std::stable_sort(rows.begin(), rows.end(),
                    [&](int64_t a, int64_t b) { return dataset.length(a) < dataset.length(b); });
   std::vector<std::vector<int64_t>> batches;
-  int64_t tokens = kBatchTokens;
+  int64_t tokens = kRouterBatchTokens;
   for (const int64_t row : rows) {
-    if (tokens + dataset.length(row) > kBatchTokens) {
+    if (tokens + dataset.length(row) > kRouterBatchTokens) {
       batches.emplace_back();
       tokens = 0;
     }

@@ -21,6 +21,9 @@ struct RouterDataOptions {
   std::filesystem::path spill_dir;  ///< where rows above the memory limit go
 };
 
+/// Token rows of a pass over the model: enough for full speed of the products, few beside the store.
+inline constexpr int64_t kRouterBatchTokens = 8192;
+
 /// Runs the model once over the data, every expert on, and keeps for each site its input rows and the norms
 /// of its routed experts' outputs; autocast may be on. Rows are stored in random order (training) or as they
 /// come (validation).

@@ -9,6 +9,7 @@
 #include "d2dmoe/report/png_canvas.h"
 #include "d2dmoe/report/svg_canvas.h"
 #include "d2dmoe/report/table.h"
+#include "d2dmoe/report/value_text.h"
 
 namespace d2dmoe::report {
 namespace {
@@ -30,10 +31,6 @@ double median_of(const Json& point, const char* candidate) {
 int64_t whole(const Json& json, const char* key) {
   const double value = number_of(json, key);
   return std::isfinite(value) ? std::llround(value) : 0;
-}
-
-std::string percent_text(double share, int digits = 1) {
-  return std::isfinite(share) ? format("{:.{}f} %", 100 * share, digits) : "–";
 }
 
 std::string selection_text(const Json& point) {
@@ -144,7 +141,7 @@ std::string layer_table(const Json& layer) {
     std::vector<std::string> cells = {
         format("{}", whole(p, "rows")),
         text_of(layer, "mask"),
-        percent_text(number_of(p, "share")),
+        percent(number_of(p, "share"), 1),
         format("{:.4g} ms", median_of(p, "dense")),
         format("{:.3f}", ratio_of(p, "dense_path")),
         format("{:.4g} ms", median_of(p, "kernel")),
@@ -174,8 +171,8 @@ std::string model_table(const Json& model) {
                {"routed / dense [p10, p90]"}});
   for (const Json& point : member(model, "points")) {
     for (const Json& t : member(point, "time")) {
-      table.add_row({selection_text(point), percent_text(number_of(point, "executed_share")),
-                     percent_text(number_of(point, "flops_share")), format("{}", whole(t, "batch")),
+      table.add_row({selection_text(point), percent(number_of(point, "executed_share"), 1),
+                     percent(number_of(point, "flops_share"), 1), format("{}", whole(t, "batch")),
                      format("{:.0f}", number_of(t, "tokens")), format("{:.4g} ms", number_of(t, "dense_ms")),
                      format("{:.4g} ms", number_of(t, "routed_ms")),
                      format("{:.3f} [{:.3f}, {:.3f}]", number_of(t, "ratio"), number_of(t, "p10"),
@@ -206,7 +203,7 @@ std::string bench_line(const Json& p) {
       "{:>6} {:>7}  {:>10.4g} {:>6.3f} {:>10.4g} {:>6.3f} {:>6.3f}  {:>10.4g} {:>6.3f} {:>15} {:>8.3f}  "
       "{:>7} {:>15} "
       "{:>15}\n",
-      whole(p, "rows"), percent_text(number_of(p, "share")), median_of(p, "dense"), ratio_of(p, "dense_path"),
+      whole(p, "rows"), percent(number_of(p, "share"), 1), median_of(p, "dense"), ratio_of(p, "dense_path"),
       median_of(p, "kernel"), ratio_of(p, "kernel"), ratio_of(p, "auto"), median_of(p, "layer"),
       ratio_of(p, "layer"),
       format("[{:.3f}, {:.3f}]", number_of(layer, "ratio_p10"), number_of(layer, "ratio_p90")),
@@ -224,8 +221,8 @@ std::string bench_model_lines(const Json& point) {
   std::string text;
   for (const Json& t : member(point, "time")) {
     text += format("{:>18} {:>8} {:>8} {:>6} {:>7.0f}  {:>10.4g} {:>10.4g} {:>7.3f} {:>15}\n",
-                   selection_text(point), percent_text(number_of(point, "executed_share")),
-                   percent_text(number_of(point, "flops_share")), whole(t, "batch"), number_of(t, "tokens"),
+                   selection_text(point), percent(number_of(point, "executed_share"), 1),
+                   percent(number_of(point, "flops_share"), 1), whole(t, "batch"), number_of(t, "tokens"),
                    number_of(t, "dense_ms"), number_of(t, "routed_ms"), number_of(t, "ratio"),
                    format("[{:.3f}, {:.3f}]", number_of(t, "p10"), number_of(t, "p90")));
   }

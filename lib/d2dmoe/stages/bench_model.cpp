@@ -35,6 +35,7 @@ struct BenchedModel {
   data::Dataset data;
   std::string data_text;  ///< for people
   uint64_t seed = 0;
+  int64_t decode_tokens = 0;  ///< timed one by one, of a language model
   torch::Device device = torch::kCPU;
 };
 
@@ -61,6 +62,7 @@ BenchedModel open_benched_model(const config::LoadedExperiment& experiment, cons
   models::LoadOptions load;
   load.dtype = parse_dtype(request.dtype);
   BenchedModel subject;
+  subject.decode_tokens = experiment.options.sweep_tau.decode_tokens;
   subject.seed = static_cast<uint64_t>(experiment.options.run.seed);
   subject.device = parse_device(experiment.options.run.device);
   const auto& data = experiment.options.data;
@@ -251,9 +253,10 @@ void bench_model(const config::LoadedExperiment& experiment, const BenchRequest&
     for (const auto& t : eval::compare_times(*subject.dense, *subject.routed, subject.data, timing))
       point["time"].push_back(t.to_json());
     if (stop_requested()) throw Interrupted("[bench] stopped");
-    if (subject.routed->language_model() && subject.data.task() == data::Task::language_modeling) {
+    if (subject.decode_tokens > 0 && subject.routed->language_model() &&
+        subject.data.task() == data::Task::language_modeling) {
       point["decode"] = eval::compare_decoding(*subject.dense, *subject.routed, subject.data,
-                                               {/*prompt=*/64, /*tokens=*/64, subject.device})
+                                               {.tokens = subject.decode_tokens, .device = subject.device})
                             .to_json();
     }
     points.push_back(point);

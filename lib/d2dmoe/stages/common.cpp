@@ -15,6 +15,7 @@
 #include "d2dmoe/io/safetensors.h"
 #include "d2dmoe/models/labels.h"
 #include "d2dmoe/moe/converted_folder.h"
+#include "d2dmoe/stages/companions.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -133,13 +134,6 @@ fs::path stage_start(const config::LoadedExperiment& experiment, const std::stri
   return folder;
 }
 
-fs::path routed_teacher(const config::LoadedExperiment& experiment) {
-  const std::string& teacher = experiment.options.train_routed.distill.teacher;
-  if (teacher != "dense") return teacher;
-  return experiment.stages.count("train") ? start_folder(experiment, "auto", {"train"})
-                                          : stage_start(experiment, "train_routed");
-}
-
 fs::path tokenizer_file(const fs::path& model_folder) {
   for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json",
                            "tokenizer.model"}) {  // as load_tokenizer looks for them
@@ -226,15 +220,17 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
   if (const fs::path routers = folder / "routers.safetensors"; fs::exists(routers)) {
     kept["start_routers_sha256"] = sha256_file(routers);
   }
-  if (stage == "train_routed") {
-    const auto& options = experiment.options.train_routed;
-    if (const fs::path teacher = routed_teacher(experiment); !teacher.empty() && fs::is_directory(teacher)) {
-      kept["teacher_folder"] = recorded_path(teacher, experiment.options.run.output_dir);
-      kept["teacher_weights_sha256"] = io::HfFolder(teacher).weights_hash();
-    }
-    // Each site's own setting stands there.
-    if (options.tau_range.empty()) kept["start_record_sha256"] = sha256_file(folder / "d2dmoe.json");
-  }
+  const auto keep_model = [&](const fs::path& other, const std::string& name) {
+    if (other.empty() || other == folder || !fs::is_directory(other)) return;
+    kept[name + "_folder"] = recorded_path(other, experiment.options.run.output_dir);
+    kept[name + "_weights_sha256"] = io::HfFolder(other).weights_hash();
+  };
+  if (stage == "train_sparse" || stage == "train_routed")
+    keep_model(teacher_folder(experiment, stage), "teacher");
+  if (stage == "sweep_tau") keep_model(dense_folder(experiment), "dense");
+  // Each site's own setting stands there.
+  if (stage == "train_routed" && experiment.options.train_routed.tau_range.empty())
+    kept["start_record_sha256"] = sha256_file(folder / "d2dmoe.json");
   kept["data"] = all.at("data");
   if (stage != "sweep_tau") kept["data"].erase("test");
   for (const char* split : {"train", "validation", "test"}) {  // files that were changed are other data

@@ -43,11 +43,6 @@ void check_model(const std::filesystem::path& dir, io::Weights weights);
 /// @throws Error  it has, but its model is gone or damaged
 bool finished_with_model(const io::RunFolder& run);
 
-/// The teacher of train_routed: "dense" is the result of train where the config has that stage, else what the
-/// stage starts from; empty = none.
-/// @throws UsageError  as start_folder
-std::filesystem::path routed_teacher(const config::LoadedExperiment& experiment);
-
 /// The file that a model folder's tokenizer is read from, for messages.
 std::filesystem::path tokenizer_file(const std::filesystem::path& model_folder);
 

@@ -11,8 +11,12 @@
 #include "d2dmoe/core/format.h"
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/moe/conversion.h"
+#include "d2dmoe/moe/router_data.h"
+#include "d2dmoe/moe/selection.h"
 #include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/companions.h"
 #include "d2dmoe/stages/model_size.h"
+#include "d2dmoe/stages/site_splits.h"
 #include "d2dmoe/stages/stage_states.h"
 #include "d2dmoe/train/plan.h"
 #include "d2dmoe/train/precision.h"
@@ -25,9 +29,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr double kTrainFactor = 3;  // a training step is the forward pass and about twice that again
-// Of convert: token rows of a batch that routers learn from, examples of one that calibrates a split.
-constexpr double kRouterBatch = 8192;
-constexpr int64_t kCalibrationBatch = 64;
 
 /// Where the stages run, measured when it is asked for.
 class Machine {
@@ -104,6 +105,12 @@ Json training(const config::TrainOptions& options, const PlannedModel& subject, 
           {"seconds", subject.seconds(flops, dtype)}};
 }
 
+/// Whether a folder is where the config's stage train leaves its model.
+bool is_result_of_train(const config::LoadedExperiment& experiment, const fs::path& folder) {
+  return experiment.stages.count("train") && !folder.empty() &&
+         fs::weakly_canonical(folder) == fs::weakly_canonical(stage_dir(experiment, "train") / "model");
+}
+
 /// The model as it will be when it is converted, without values.
 std::shared_ptr<models::Model> future_model(const config::LoadedExperiment& experiment,
                                             const io::HfFolder& folder, const models::LoadOptions& head) {
@@ -125,7 +132,9 @@ Json conversion(const config::ConvertOptions& options, const PlannedModel& subje
   const auto& train = subject.data.train;
   Json sites = Json::array();
   double router = 0, cached = 0;  // per token: multiply-accumulates, elements
-  for (const auto* site : moe::chosen_sites(*subject.model, options)) {
+  const auto chosen = moe::chosen_sites(*subject.model, options);
+  check_split_options(chosen, options);
+  for (const auto* site : chosen) {
     const auto w = site->layer()->weights();
     const int64_t experts = moe::experts_of(options, site->id(), w.hidden());
     sites.push_back({{"site", site->id().name}, {"experts", experts}, {"expert_size", w.hidden() / experts}});
@@ -143,7 +152,8 @@ Json conversion(const config::ConvertOptions& options, const PlannedModel& subje
   const double calibration_bytes =
       calibration.tokens * (gradients ? subject.size.training_bytes_per_token(subject.size.has_relu())
                                       : subject.size.observed_bytes_per_token());
-  const double collection_bytes = std::min(kRouterBatch, all) * subject.size.observed_bytes_per_token();
+  const double collection_bytes =
+      std::min<double>(moe::kRouterBatchTokens, all) * subject.size.observed_bytes_per_token();
   const auto dtype = train::training_dtype("auto", subject.machine.device());
   return {{"unit", train.unit()},
           {"sites", sites},
@@ -154,18 +164,31 @@ Json conversion(const config::ConvertOptions& options, const PlannedModel& subje
           {"seconds", subject.seconds(flops, dtype)}};
 }
 
-/// @throws UsageError  train_routed runs more experts than convert makes
-void check_counts(const config::LoadedExperiment& experiment, models::Model& model) {
-  const auto& routed = experiment.options.train_routed;
-  if (routed.rule != "top_k" || routed.tau_range.empty() || !experiment.stages.count("convert")) return;
-  const double most = std::max(routed.tau_range.back(), routed.validation_tau.value_or(0));
-  for (const auto* site : moe::chosen_sites(model, experiment.options.convert)) {
-    const int64_t experts =
-        moe::experts_of(experiment.options.convert, site->id(), site->layer()->weights().hidden());
-    D2D_CHECK_USAGE(most <= static_cast<double>(experts),
-                    "[config] 'train_routed.tau_range': asks for {:g} experts of '{}', which will have {}",
-                    most, site->id().name, experts);
+/// @param values       of the rule, as `key` of the config lists them
+/// @throws UsageError  the experts that convert will make do not suit one of them
+void check_selections(const config::LoadedExperiment& experiment, models::Model& model, const char* key,
+                      const std::string& rule, const std::vector<double>& values) {
+  const auto& options = experiment.options.convert;
+  if (values.empty() || !experiment.stages.count("convert")) return;
+  for (const auto* site : moe::chosen_sites(model, options)) {
+    const int64_t experts = moe::experts_of(options, site->id(), site->layer()->weights().hidden());
+    const int64_t routed = experts - cluster::shared_experts_of(options.split, experts);
+    for (const double value : values) {
+      try {
+        moe::check_selection({rule, value, 0}, routed);
+      } catch (const Error& error) {
+        throw UsageError(format("[config] '{}': {} (site '{}')", key, error.what(), site->id().name));
+      }
+    }
   }
+}
+
+/// @throws UsageError  the dense baseline that the config names reads other inputs than the model
+void check_dense(const config::LoadedExperiment& experiment, const models::Model& model) {
+  const std::string& dense = experiment.options.sweep_tau.dense;
+  if (dense.empty() || experiment.options.sweep_tau.start != "auto" || is_result_of_train(experiment, dense))
+    return;
+  check_same_inputs(dense, *outline_of(io::HfFolder(dense_folder(experiment))), model);
 }
 
 /// Adds the training of perceptrons for attention projections.
@@ -208,30 +231,21 @@ io::Weights weights_for(const config::LoadedExperiment& experiment, std::vector<
   return trained ? io::Weights::optional : io::Weights::required;
 }
 
-/// @param stage    whose config names it
-/// @param teacher  a folder, or empty
-/// @throws Error   it has no weights, and no stage puts them there
-void check_teacher_folder(const config::LoadedExperiment& experiment, const std::string& stage,
-                          const std::string& teacher) {
-  if (teacher.empty()) return;
-  const fs::path trained = stage_dir(experiment, "train") / "model";  // will have weights
-  if (experiment.stages.count("train") && fs::weakly_canonical(teacher) == fs::weakly_canonical(trained))
-    return;
-  D2D_CHECK_USAGE(fs::is_directory(teacher), "[config] '{}.distill.teacher': '{}' is no model folder", stage,
-                  teacher);
-  io::HfFolder{fs::path(teacher)};
-}
-
-/// @throws Error  the teacher's folder has no weights
-void check_teacher(const config::LoadedExperiment& experiment) {
-  const auto& options = experiment.options.train_sparse;
-  const bool dense = options.distill.teacher == "dense";
-  if (dense && options.start == "auto" && experiment.stages.count("train")) return;
-  if (dense) {
-    io::HfFolder(start_folder(experiment, options.start, {}));
-  } else {
-    check_teacher_folder(experiment, "train_sparse", options.distill.teacher);
-  }
+/// @throws Error   the stage's teacher has no weights or other classes than the data, and no stage will train
+///                 it
+void check_teacher(const config::LoadedExperiment& experiment, const std::string& stage,
+                   const data::Splits& data) {
+  const bool routed = stage == "train_routed";
+  const auto& sparse = experiment.options.train_sparse;
+  const std::string& teacher = (routed ? experiment.options.train_routed.distill : sparse.distill).teacher;
+  const bool dense = teacher == "dense";
+  // What train leaves has the data's classes; what train_routed starts from has been looked at.
+  if (teacher.empty() || is_result_of_train(experiment, teacher) || (dense && routed)) return;
+  if (dense && sparse.start == "auto" && experiment.stages.count("train")) return;
+  const fs::path folder = dense ? start_folder(experiment, sparse.start, {}) : fs::path(teacher);
+  D2D_CHECK_USAGE(fs::is_directory(folder), "[config] '{}.distill.teacher': '{}' is no model folder", stage,
+                  folder);
+  check_teacher_outputs(folder, *outline_of(io::HfFolder(folder)), data, stage);
 }
 
 /// Adds what the folder says to what the stage would do.
@@ -262,19 +276,17 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
     return found != states.end() && found->second.at("state") != "done" &&
            found->second.at("state") != "refused";
   };
-  if (still_trains("train_sparse")) check_teacher(experiment);
-  if (still_trains("train_routed")) {
-    const std::string& teacher = experiment.options.train_routed.distill.teacher;
-    // "dense" without a stage train is what this stage starts from, which has been looked at.
-    const bool trained = teacher == "dense" && experiment.stages.count("train");
-    if (trained && !states.contains("train")) routed_teacher(experiment);
-    if (teacher != "dense") check_teacher_folder(experiment, "train_routed", teacher);
-  }
   std::vector<std::string> splits = {"train", "validation"};
   const bool sweeps = std::find(stages.begin(), stages.end(), "sweep_tau") != stages.end();
   if (sweeps && experiment.options.sweep_tau.split == "test") splits.emplace_back("test");
   Inputs inputs =
       open_inputs(experiment, model_folder, splits, weights_for(experiment, stages), data::TextNeed::size);
+  for (const char* stage : {"train_sparse", "train_routed"})
+    if (still_trains(stage)) check_teacher(experiment, stage, inputs.data);
+  const bool by_train =
+      experiment.options.train_routed.distill.teacher == "dense" && experiment.stages.count("train");
+  if (still_trains("train_routed") && by_train && !states.contains("train"))
+    teacher_folder(experiment, "train_routed");  // refuses one that is not there yet
   const auto model = outline_of(inputs.folder, head_options(inputs.data));
   const PlannedModel subject{model, ModelSize(*model), inputs.data, machine};
   const auto later = future_model(experiment, inputs.folder, head_options(inputs.data));
@@ -298,10 +310,19 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
       const auto& routed = options.train_routed;
       const bool relu = future.size.has_relu() || (experiment.stages.count("train_sparse") &&
                                                    options.train_sparse.activation == "relu");
-      check_counts(experiment, *later);
+      check_selections(experiment, *later, "train_routed.tau_range", routed.rule, routed.tau_range);
+      if (routed.validation_tau)
+        check_selections(experiment, *later, "train_routed.validation_tau", routed.rule,
+                         {*routed.validation_tau});
       entry = training(routed.train, future, relu, !routed.distill.teacher.empty());
     }
-    if (stage == "sweep_tau") entry = sweeping(options.sweep_tau, future);
+    if (stage == "sweep_tau") {
+      const auto& sweep = options.sweep_tau;
+      if (sweep.start == "auto")
+        check_selections(experiment, *later, "sweep_tau.taus", sweep.rule, sweep.taus);
+      check_dense(experiment, *later);
+      entry = sweeping(sweep, future);
+    }
     add_state(entry, states.at(stage));
     entry["folder"] = stage_dir(experiment, stage).string();
   }

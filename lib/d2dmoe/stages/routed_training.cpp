@@ -7,6 +7,7 @@
 #include "d2dmoe/eval/placement.h"
 #include "d2dmoe/eval/setting.h"
 #include "d2dmoe/kernels/break_even.h"
+#include "d2dmoe/stages/selection_request.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -23,23 +24,17 @@ moe::Selection validation_selection(const config::RoutedTrainOptions& options) {
   return {options.rule, value, 0};
 }
 
-void check_value(const eval::ConvertedSite& site, const moe::Selection& selection, const char* key) {
-  try {
-    moe::check_selection(selection, site.layer->routed());
-  } catch (const Error& error) {
-    throw UsageError(format("[config] 'train_routed.{}': {} (site '{}')", key, error.what(), site.id.name));
-  }
-}
-
 }  // namespace
 
 void prepare_routed(models::Model& model, const config::RoutedTrainOptions& options) {
+  for (const double value : options.tau_range)
+    check_selection_of_sites(model, {options.rule, value, 0}, "[config] 'train_routed.tau_range'");
+  if (!options.tau_range.empty())
+    check_selection_of_sites(model, validation_selection(options), "[config] 'train_routed.validation_tau'");
   for (const auto& site : eval::converted_sites(model)) {
     for (const auto& weight : site.layer->router()->weights()) torch::Tensor(weight).set_requires_grad(false);
     if (options.tau_range.empty()) continue;
-    for (const double value : options.tau_range) check_value(site, {options.rule, value, 0}, "tau_range");
     site.layer->selection() = validation_selection(options);
-    check_value(site, site.layer->selection(), "validation_tau");
   }
 }
 

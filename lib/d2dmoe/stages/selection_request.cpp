@@ -46,15 +46,19 @@ std::optional<moe::Selection> requested_selection(const std::string& rule, std::
   }
   if (value) selection.value = *value;
   if (floor) selection.floor = *floor;
+  check_selection_of_sites(model, selection, "[selection] --rule, --value and --floor");
+  return selection;
+}
+
+void check_selection_of_sites(models::Model& model, const moe::Selection& selection,
+                              const std::string& place) {
   for (const auto& site : eval::converted_sites(model)) {
     try {
-      moe::check_selection(selection, site.layer->experts() - site.layer->shared());
+      moe::check_selection(selection, site.layer->routed());
     } catch (const Error& error) {
-      throw UsageError(format("[selection] --rule, --value and --floor do not fit site '{}': {}",
-                              site.id.name, error.what()));
+      throw UsageError(format("{}: {} (site '{}')", place, error.what(), site.id.name));
     }
   }
-  return selection;
 }
 
 }  // namespace d2dmoe::stages

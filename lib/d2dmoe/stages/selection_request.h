@@ -16,4 +16,9 @@ namespace d2dmoe::stages {
 std::optional<moe::Selection> requested_selection(const std::string& rule, std::optional<double> value,
                                                   std::optional<double> floor, models::Model& model);
 
+/// @param place        begins the message: what asked for the selection
+/// @throws UsageError  the selection fits some converted site's experts not: names the first
+void check_selection_of_sites(models::Model& model, const moe::Selection& selection,
+                              const std::string& place);
+
 }  // namespace d2dmoe::stages

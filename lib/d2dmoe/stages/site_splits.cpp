@@ -16,8 +16,6 @@
 namespace d2dmoe::stages {
 namespace {
 
-constexpr int64_t kBatchSentences = 64;
-
 /// Runs calibration sentences through the model until the statistics have enough tokens or the data ends.
 void calibrate(models::Model& model, cluster::SplitStatistics& statistics, bool gradients,
                const data::Splits& data, int64_t tokens, uint64_t seed, torch::Device device) {
@@ -26,13 +24,13 @@ void calibrate(models::Model& model, cluster::SplitStatistics& statistics, bool 
   Progress progress("calibration", tokens, "tokens");
   const auto total = static_cast<int64_t>(order.size());
   int64_t done = 0;
-  for (int64_t begin = 0; begin < total && (begin == 0 || !statistics.done()); begin += kBatchSentences) {
+  for (int64_t begin = 0; begin < total && (begin == 0 || !statistics.done()); begin += kCalibrationBatch) {
     if (stop_requested())
       throw Interrupted(
           "[convert]: stopped during calibration. Run the same command again to go "
           "on");
     const std::vector<int64_t> rows(order.begin() + begin,
-                                    order.begin() + std::min(begin + kBatchSentences, total));
+                                    order.begin() + std::min(begin + kCalibrationBatch, total));
     const auto batch = data.train.collate(rows).to(device);
     nn::ForwardContext ctx(batch);
     ctx.observers.push_back(&statistics);

@@ -11,6 +11,9 @@
 
 namespace d2dmoe::stages {
 
+/// Examples of a batch that calibrates a split.
+inline constexpr int64_t kCalibrationBatch = 64;
+
 /// How each site's neurons are split into experts, by site name.
 using ExpertSplits = std::map<std::string, cluster::Split>;
 

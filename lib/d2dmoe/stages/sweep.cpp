@@ -14,7 +14,9 @@
 #include "d2dmoe/moe/converted_folder.h"
 #include "d2dmoe/report/curve.h"
 #include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/companions.h"
 #include "d2dmoe/stages/points_file.h"
+#include "d2dmoe/stages/selection_request.h"
 #include "d2dmoe/stages/stages.h"
 
 namespace d2dmoe::stages {
@@ -34,36 +36,6 @@ struct Task {
   uint64_t seed;
   torch::Device device;
 };
-
-fs::path dense_folder(const config::LoadedExperiment& experiment, const fs::path& converted) {
-  const auto& dense = experiment.options.sweep_tau.dense;
-  if (!dense.empty()) return start_folder(experiment, dense, {});
-  if (experiment.stages.count("train")) return start_folder(experiment, "auto", {"train"});
-  // Trained to be routed, a model is no baseline: the one before that is.
-  const bool routed = experiment.options.sweep_tau.start == "auto" && experiment.stages.count("train_routed");
-  return routed ? stage_start(experiment, "train_routed") : converted;
-}
-
-/// The dense baseline reads the same tokens or images and answers with the same classes, or its figures say
-/// nothing.
-void check_comparable(const models::Model& dense, const models::Model& routed, const fs::path& dense_dir) {
-  for (const char* key : {"model_type", "vocab_size"}) {
-    D2D_CHECK_USAGE(
-        dense.config().value(key, Json()) == routed.config().value(key, Json()),
-        "[sweep-tau] '{}': its {} is {}, the converted model's is {}. Hint: sweep_tau.dense must be the "
-        "dense model of the same family and vocabulary",
-        dense_dir, key, dense.config().value(key, Json()).dump(), routed.config().value(key, Json()).dump());
-  }
-  D2D_CHECK_USAGE(dense.image_geometry() == routed.image_geometry(),
-                  "[sweep-tau] '{}': takes images or patches of another size than the converted model. Hint: "
-                  "sweep_tau.dense must have the same image_size, patch_size and num_channels",
-                  dense_dir);
-  D2D_CHECK_USAGE(
-      dense.num_labels() == routed.num_labels() && dense.label_names() == routed.label_names(),
-      "[sweep-tau] '{}': its {} labels are not the converted model's {}. Hint: both must be trained on the "
-      "same data",
-      dense_dir, dense.num_labels(), routed.num_labels());
-}
 
 /// The values of the points; placed ones are kept in points_plan.json, so that a resumed sweep has the same.
 std::vector<double> planned_values(const Task& task, const fs::path& dir) {
@@ -170,21 +142,10 @@ Json measured_points(const Task& task, const eval::Sweep& sweep, const std::vect
   return points;
 }
 
-void check_selections(const Task& task, const std::vector<double>& values) {
-  for (const auto& site : eval::converted_sites(*task.routed)) {
-    for (const double value : values) {
-      try {
-        moe::check_selection({task.options.rule, value, task.options.floor},
-                             site.layer->experts() - site.layer->shared());
-      } catch (const Error& error) {
-        throw UsageError(format("[config] 'sweep_tau.taus': {} (site '{}')", error.what(), site.id.name));
-      }
-    }
-  }
-}
-
 Json measure_all(const Task& task, const fs::path& dir) {
-  check_selections(task, task.options.taus);
+  for (const double value : task.options.taus)
+    check_selection_of_sites(*task.routed, {task.options.rule, value, task.options.floor},
+                             "[config] 'sweep_tau.taus'");
   const eval::Sweep sweep(
       {*task.routed, *task.dense, task.measured, task.metric, task.options, task.seed, task.device});
   Json dense = {{"label", "dense baseline"}};
@@ -274,7 +235,7 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
 
   models::LoadOptions load;
   load.regression = inputs.data.task == data::Task::regression;
-  const fs::path dense_dir = dense_folder(experiment, converted);
+  const fs::path dense_dir = dense_folder(experiment);
   const io::HfFolder dense_files(dense_dir);
   // A converted folder read as a dense one runs its own weights without routers.
   Task task{options,
@@ -288,7 +249,13 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
             device};
   D2D_CHECK_USAGE(!task.measured.empty(), "[sweep-tau] 'data.{}': holds no examples", options.split);
   check_classes(converted, *task.routed, inputs.data);
-  check_comparable(*task.dense, *task.routed, dense_dir);
+  check_same_inputs(dense_dir, *task.dense, *task.routed);
+  D2D_CHECK_USAGE(
+      task.dense->num_labels() == task.routed->num_labels() &&
+          task.dense->label_names() == task.routed->label_names(),
+      "[sweep-tau] '{}': its {} labels are not the converted model's {}. Hint: both must be trained on the "
+      "same data",
+      dense_dir, task.dense->num_labels(), task.routed->num_labels());
   task.routed->to(device);
   task.dense->to(device);
   eval::check_conversion(*task.routed, task.measured, device);

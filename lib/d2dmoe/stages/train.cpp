@@ -19,6 +19,7 @@
 #include "d2dmoe/sparsity/activation_replacement.h"
 #include "d2dmoe/stages/attention.h"
 #include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/companions.h"
 #include "d2dmoe/stages/routed_training.h"
 #include "d2dmoe/stages/stages.h"
 #include "d2dmoe/train/trainer.h"
@@ -55,14 +56,7 @@ std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::Sp
   models::LoadOptions options;
   options.dropout = 0;
   auto teacher = models::load_model(io::HfFolder(path), options);
-  if (data::is_of_tokens(data.task)) return teacher;  // its vocabulary is looked at with the first batch
-  const int64_t classes = data.outputs();
-  D2D_CHECK_USAGE(
-      teacher->num_labels() == classes,
-      "[config] '{}.distill.teacher': '{}' has {} outputs, the task has {}. Hint: the teacher must be "
-      "fine-tuned on the same labels",
-      stage, path, teacher->num_labels(), classes);
-  check_classes(path, *teacher, data);
+  check_teacher_outputs(path, *teacher, data, stage);
   return teacher;
 }
 
@@ -111,18 +105,22 @@ void check_penalty(const config::SparseTrainOptions& options, bool exact_zeros) 
       !penalty.target_sparsity || exact_zeros,
       "[config] 'train_sparse.penalty.target_sparsity': counts exact zeros, and this model's activation has "
       "none. Hint: set train_sparse.activation to relu");
-  const bool clamped = penalty.name.ends_with("_clamped");
-  if (!exact_zeros && !clamped && penalty.name != "none") {
-    log::warn(
-        "penalty {} with an activation that has no exact zeros: small values are not pushed to zero. Hint: "
-        "train_sparse.activation relu, or penalty {}_clamped",
-        penalty.name, penalty.name);
-  }
-  if (exact_zeros && clamped && penalty.displacement < 0) {
-    log::warn(
-        "penalty {} with ReLU and displacement {}: pre-activations are pushed below zero and further, to the "
-        "displacement. Hint: displacement 0 stops at zero",
-        penalty.name, penalty.displacement);
+  std::vector<std::string> names = {penalty.name};
+  if (!options.attention.projections.empty()) names.push_back(options.attention.penalty);
+  for (const std::string& name : names) {
+    const bool clamped = name.ends_with("_clamped");
+    if (!exact_zeros && !clamped && name != "none") {
+      log::warn(
+          "penalty {} with an activation that has no exact zeros: small values are not pushed to zero. Hint: "
+          "train_sparse.activation relu, or penalty {}_clamped",
+          name, name);
+    }
+    if (exact_zeros && clamped && penalty.displacement < 0) {
+      log::warn(
+          "penalty {} with ReLU and displacement {}: pre-activations are pushed below zero and further, to "
+          "the displacement. Hint: train_sparse.penalty.displacement 0 stops at zero",
+          name, penalty.displacement);
+    }
   }
 }
 
@@ -234,13 +232,13 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
   }
   Json attention;
   if (recipe.sparse) {
+    check_penalty(*recipe.sparse, recipe.sparse->activation == "relu" || has_exact_zeros(*model));
     if (!recipe.sparse->attention.projections.empty()) {
       model->to(device);
       attention = replace_projections(*model, data, experiment, run, activation_after(*recipe.sparse, *model),
                                       stage_config(experiment, recipe.stage), device);
     }
     if (recipe.sparse->activation == "relu") sparsity::replace_activation(*model, kernels::Activation::relu);
-    check_penalty(*recipe.sparse, has_exact_zeros(*model));
     job.penalty = &recipe.sparse->penalty;
     job.reference_metric = [&] {
       const auto dense = load_start(inputs.folder, load);
@@ -277,14 +275,12 @@ Json train(const config::LoadedExperiment& experiment) {
 Json train_sparse(const config::LoadedExperiment& experiment) {
   const config::SparseTrainOptions& options = experiment.options.train_sparse;
   const fs::path start = stage_start(experiment, "train_sparse");
-  return fine_tune(
-      experiment,
-      {.stage = "train_sparse",
-       .train = options.train,
-       .start = start,
-       .sparse = &options,
-       .distill = &options.distill,
-       .teacher = options.distill.teacher == "dense" ? start : fs::path(options.distill.teacher)});
+  return fine_tune(experiment, {.stage = "train_sparse",
+                                .train = options.train,
+                                .start = start,
+                                .sparse = &options,
+                                .distill = &options.distill,
+                                .teacher = teacher_folder(experiment, "train_sparse")});
 }
 
 Json train_routed(const config::LoadedExperiment& experiment) {
@@ -295,7 +291,7 @@ Json train_routed(const config::LoadedExperiment& experiment) {
                                 .start = start,
                                 .routed = &options,
                                 .distill = &options.distill,
-                                .teacher = routed_teacher(experiment)});
+                                .teacher = teacher_folder(experiment, "train_routed")});
 }
 
 }  // namespace d2dmoe::stages

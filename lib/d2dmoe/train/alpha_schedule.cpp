@@ -35,19 +35,11 @@ AlphaSchedule::AlphaSchedule(const config::PenaltyOptions& options, int64_t tota
       automatic_(options.schedule == "auto"),
       alpha_(options.alpha / 10),
       ceiling_(options.alpha / 4) {
-  const bool goal = options.target_sparsity || options.max_metric_drop;
-  D2D_CHECK_USAGE(
-      goal || !automatic_,
-      "[config] 'penalty.schedule': auto needs a goal. Hint: set penalty.target_sparsity (share of zeros, "
-      "such as 0.95) or penalty.max_metric_drop (points, such as 0.5)");
-  D2D_CHECK_USAGE(
-      !options.target_sparsity || !options.max_metric_drop,
-      "[config] 'penalty.max_metric_drop': and target_sparsity are both set: steer by one of them");
-  D2D_CHECK_USAGE(automatic_ || !goal,
-                  "[config] 'penalty.{}': only used with penalty.schedule auto, got schedule '{}'",
-                  options.target_sparsity ? "target_sparsity" : "max_metric_drop", options.schedule);
-  D2D_CHECK_USAGE(!automatic_ || options.alpha > 0,
-                  "[config] 'penalty.alpha': got {}, must be above 0 for schedule auto", options.alpha);
+  // What a user writes is checked in config/validate.cpp.
+  D2D_CHECK(automatic_ == (options.target_sparsity || options.max_metric_drop) &&
+                (!automatic_ || options.alpha > 0),
+            "[train] 'penalty.schedule': '{}' with alpha {} does not fit its goals", options.schedule,
+            options.alpha);
 }
 
 double AlphaSchedule::at(int64_t step) const {

@@ -23,8 +23,6 @@ void check_options(const TrainJob& job) {
                   job.options.label_smoothing);
   D2D_CHECK_USAGE(!job.data.train.empty(), "[config] 'data.train': has no examples");
   const config::PenaltyOptions penalty = penalty_of(job);
-  D2D_CHECK_USAGE(penalty.schedule != "auto" || penalty.name != "none",
-                  "[config] 'penalty.schedule': got auto, but penalty.name is none");
   D2D_CHECK_USAGE(!penalty.max_metric_drop || !job.data.validation.empty(),
                   "[config] 'penalty.max_metric_drop': needs validation data. Hint: set data.validation or "
                   "data.validation_share");

@@ -66,8 +66,8 @@ std::shared_ptr<nn::DenseFeedForward> fresh_perceptron(const ProjectionJob& job,
 /// Lets the perceptrons learn, or be judged, from what the model reports while it runs.
 class Lesson : public nn::Observer {
  public:
-  Lesson(std::vector<Student>& students, const config::AttentionOptions& options, bool training)
-      : options_(options), training_(training) {
+  Lesson(std::vector<Student>& students, const ProjectionJob& job, bool training)
+      : options_(job.options), displacement_(job.displacement), training_(training) {
     for (auto& student : students) by_name_[student.result.projection->id().name] = &student;
   }
   void set_alpha(double alpha) { alpha_ = alpha; }
@@ -92,7 +92,7 @@ class Lesson : public nn::Observer {
     auto loss = at::mse_loss(output.to(torch::kFloat32), target) / variance;
     student.sums.error = loss.detach();
     if (options_.penalty != "none") {
-      const auto penalty = sparsity::penalty(options_.penalty, pre, post, kDisplacement);
+      const auto penalty = sparsity::penalty(options_.penalty, pre, post, displacement_);
       student.sums.penalty = penalty.detach();
       loss = loss + alpha_ * penalty;
     }
@@ -113,9 +113,8 @@ class Lesson : public nn::Observer {
     sums.rows += x.size(0);
   }
 
-  static constexpr double kDisplacement = -10;  // of the clamped penalties, as for feed-forward networks
-
   const config::AttentionOptions& options_;
+  double displacement_;
   bool training_;
   double alpha_ = 0;
   std::map<std::string, Student*> by_name_;
@@ -152,7 +151,7 @@ class Distillation {
     resume();
     Recorder recorder(job_.run, "attention", (total_ - step_) * job_.data.train.size() / steps_per_epoch_,
                       job_.data.train.unit());
-    Lesson lesson(students_, job_.options, /*training=*/true);
+    Lesson lesson(students_, job_, /*training=*/true);
     while (step_ < total_) {
       if (stop_requested()) {
         save();
@@ -234,7 +233,7 @@ class Distillation {
   void judge() {
     const auto& data = job_.data.validation.empty() ? job_.data.train : job_.data.validation;
     for (auto& student : students_) student.sums = {};
-    Lesson lesson(students_, job_.options, /*training=*/false);
+    Lesson lesson(students_, job_, /*training=*/false);
     int64_t tokens = 0;
     for (const auto& rows :
          data::epoch_batches(data, job_.options.batch_size, /*shuffle=*/true, job_.seed, 0)) {

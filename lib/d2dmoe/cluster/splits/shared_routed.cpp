@@ -8,11 +8,16 @@
 
 namespace d2dmoe::cluster {
 
-Split shared_routed_split(const SplitInput& input, const config::SplitOptions& options) {
-  const int64_t experts = input.experts, size = input.weights.hidden() / experts;
+int64_t shared_experts_of(const config::SplitOptions& options, int64_t experts) {
+  if (options.name != "shared_routed") return 0;
   // At least one expert is shared, and one is left to be routed.
   const auto wanted = static_cast<int64_t>(std::lround(options.shared_share * static_cast<double>(experts)));
-  const int64_t shared = std::min(std::max<int64_t>(1, wanted), experts - 1);
+  return std::min(std::max<int64_t>(1, wanted), experts - 1);
+}
+
+Split shared_routed_split(const SplitInput& input, const config::SplitOptions& options) {
+  const int64_t experts = input.experts, size = input.weights.hidden() / experts;
+  const int64_t shared = shared_experts_of(options, experts);
   const torch::Tensor by_rate =
       input.rate.to(at::kCPU).argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true);  // [F]
   const torch::Tensor always = by_rate.narrow(0, 0, shared * size);
