@@ -125,14 +125,23 @@ TEST_CASE("expert feed forward: oracle scores are the norms of the experts' own 
   CHECK(difference(norms_now(), expected(layer->weights()), 1e-4) == "");
 }
 
-TEST_CASE("expert feed forward: gradients reach weights and router rows that ran") {
+TEST_CASE("expert feed forward: gradients reach the rows and the experts that ran, and no others") {
+  torch::manual_seed(5);
   auto layer = layer_of(random_weights(10, 48, false), 8, 0);
   layer->selection() = {"top_k", 2, 0};
-  auto ctx = context(4);
-  const auto x = torch::randn({4, 10}, torch::requires_grad());
+  Recorder recorder(false);
+  auto ctx = context(3);
+  ctx.observers = {&recorder};
+  const auto x = torch::randn({3, 10}, torch::requires_grad());
   layer->forward(x, {}, ctx).square().sum().backward();
-  CHECK(x.grad().abs().sum().item<float>() > 0);
-  CHECK(layer->named_parameters()["w1"].grad().abs().sum().item<float>() > 0);
+  const auto ran = recorder.mask.any(0);  // [E]
+  REQUIRE_FALSE(ran.all().item<bool>());
+  CHECK((x.grad().abs().sum(1) > 0).all().item<bool>());
+  for (const char* name : {"w1", "w2t"}) {
+    CAPTURE(name);
+    const auto of_experts = layer->named_parameters()[name].grad().reshape({8, -1}).abs().sum(1);
+    CHECK(torch::equal(of_experts > 0, ran));
+  }
 }
 
 TEST_CASE("expert feed forward: the fused router decides as the layers and the rule one after the other") {

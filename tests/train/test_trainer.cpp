@@ -443,7 +443,7 @@ TEST_CASE("trainer: auto alpha reaches its target sparsity") {
   CHECK(trained.result.at("best").at("value").get<double>() > 0.7);
 }
 
-TEST_CASE("trainer: distillation and bfloat16 run") {
+TEST_CASE("trainer: a teacher changes what is learned, in bfloat16 too") {
   const auto data = learnable_data(100);
   auto options = quick_options();
   options.dtype = "bfloat16";
@@ -455,7 +455,12 @@ TEST_CASE("trainer: distillation and bfloat16 run") {
   const auto logged = events(dir.path(), "train");
   REQUIRE(!logged.empty());
   CHECK(logged.front().at("distillation").get<double>() > 0);
-  CHECK(trained.model->parameters().front().scalar_type() == torch::kFloat32);
+  const auto weight = trained.model->parameters().front();
+  CHECK(weight.scalar_type() == torch::kFloat32);
+  const TempDir alone;
+  const auto untaught = run_training(alone.path(), data, options, &penalty);
+  CHECK(untaught.result.at("best").at("loss") != trained.result.at("best").at("loss"));
+  CHECK_FALSE(torch::equal(weight, untaught.model->parameters().front()));
 }
 
 TEST_CASE("trainer: options that do not fit the task are refused") {
