@@ -96,7 +96,8 @@ TEST_CASE("commands: run goes through all stages, and every other command reads 
       const auto refused = test::d2dmoe(arguments, "a text\n");
       INFO(refused.err);
       CHECK(refused.code == 2);
-      CHECK(contains(refused.err, "layers.0.ffn"));
+      CHECK(contains(refused.err, "[selection] '--rule, --value and --floor': "));
+      CHECK(contains(refused.err, "(site 'layers.0.ffn')"));
     }
   }
   for (const std::string command : {"eval", "predict"}) {

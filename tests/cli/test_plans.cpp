@@ -357,6 +357,21 @@ TEST_CASE("plans: what later stages would refuse") {
       changed_copy("teacher", "id2label",
                    {{"0", "a"}, {"1", "b"}, {"2", "c"}, {"3", "d"}, {"4", "e"}, {"5", "f"}, {"6", "g"}});
   CHECK(contains(refused({"train_sparse.distill.teacher=" + teacher}), "has 7 outputs, the task has"));
+  CHECK(contains(refused({"train_sparse.penalty.schedule=auto", "train_sparse.penalty.target_sparsity=0.9",
+                          "train_sparse.activation=keep"}),
+                 "'train_sparse.penalty.target_sparsity': counts exact zeros"));
+
+  // What the run itself makes is not there yet, and is no fault.
+  for (const char* key : {"sweep_tau.dense", "train_sparse.distill.teacher"}) {
+    const auto made = (dir / "run/train/model").string();
+    CAPTURE(key);
+    CHECK(test::d2dmoe({"run", "--config", file.string(), "--dry-run", "--set", key + ("=" + made)}).code ==
+          0);
+  }
+  const auto sparse = (dir / "run/train_sparse/model").string();
+  CHECK(test::d2dmoe({"run", "--config", file.string(), "--dry-run", "--set", "sweep_tau.dense=" + sparse})
+            .code == 0);
+
   const auto dense = changed_copy("dense", "vocab_size", 77);
   CHECK(contains(refused({"sweep_tau.dense=" + dense}), "its vocab_size is 77, the converted model's is"));
 }

@@ -186,6 +186,11 @@ TEST_CASE("split: number of experts of a site") {
   options.expert_size = 0;
   CHECK(experts_of(options, "layers.0.ffn", 1536) == 64);
   CHECK(experts_of(options, "layers.0.ffn", 4096) == 128);
+  CHECK(experts_of(options, "layers.0.ffn", 4864) == 152);  // of 32: 19 is nearer to 24, but no whole vectors
+  CHECK(experts_of(options, "layers.0.ffn", 172) == 4);
+  CHECK(experts_of(options, "layers.0.ffn", 48) == 2);
+  CHECK(experts_of(options, "layers.0.ffn", 24) == 2);  // of 12: at most half
+  CHECK(contains(test::message_of([&] { experts_of(options, "layers.0.ffn", 101); }), "no divisor near 24"));
   options.experts = 128;
   CHECK(experts_of(options, "layers.0.ffn", 1536) == 128);
   options.experts_per_site["layers.0.ffn"] = 32;

@@ -54,6 +54,18 @@ TEST_CASE("stages: the config of a stage holds what decides its result and nothi
   CHECK_FALSE(stages::stage_config(experiment, "train") == before);
 }
 
+TEST_CASE("stages: an expert size left open is recorded as the usual one") {
+  const TempDir dir;
+  auto experiment = config::load_experiment(write_tiny_experiment(dir.path()), {});
+  experiment.stages = {"convert"};
+  experiment.options.convert.split.expert_size = 24;
+  const auto named = stages::stage_config(experiment, "convert");
+  experiment.options.convert.split.expert_size = 0;
+  CHECK(stages::stage_config(experiment, "convert") == named);
+  experiment.options.convert.split.expert_size = 8;
+  CHECK_FALSE(stages::stage_config(experiment, "convert") == named);
+}
+
 TEST_CASE("stages: a data file that was changed is another config") {
   const TempDir dir;
   const auto experiment = config::load_experiment(write_tiny_experiment(dir.path()), {});

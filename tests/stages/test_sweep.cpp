@@ -95,6 +95,21 @@ TEST_CASE("sweep-tau: dense baseline, all experts, points, curve; finished point
   CHECK(lines_of(converted.sweep_dir() / "points.jsonl").size() == 3);
 }
 
+TEST_CASE("sweep-tau: a finished sweep knows its baseline, and does not need it any more") {
+  const Converted converted;
+  const fs::path dense = converted.model_dir().parent_path() / "dense";
+  fs::copy(converted.model_dir(), dense);
+  const auto experiment =
+      converted.experiment({"sweep_tau.dense=" + dense.string(), "sweep_tau.time_batches=[]"});
+  const auto result = stages::sweep_tau(experiment);
+  CHECK(stages::sweep_tau(experiment) == result);
+
+  change_last_byte(dense / "model.safetensors");
+  CHECK(contains(message_of([&] { stages::sweep_tau(experiment); }), "dense_weights_sha256"));
+  fs::remove_all(dense);
+  CHECK(stages::sweep_tau(experiment) == result);
+}
+
 TEST_CASE("sweep-tau: a calibrated setting is measured on test and saved into the converted folder") {
   const Converted converted;
   {

@@ -170,6 +170,25 @@ TEST_CASE("train: options that make no sense together are refused") {
   CHECK(contains(message({"train_sparse.distill.teacher=nowhere"}), "nowhere"));
 }
 
+TEST_CASE("train: a finished stage knows its teacher, and does not need it any more") {
+  const TempDir dir;
+  const fs::path file = write_tiny_experiment(dir.path());
+  const std::vector<std::string> short_run = {"train.max_steps=1", "train_sparse.train.max_steps=1"};
+  stages::train(config::load_experiment(file, short_run));
+  const fs::path teacher = dir / "teacher";
+  fs::copy(dir / "run/train/model", teacher);
+  auto overrides = short_run;
+  overrides.push_back("train_sparse.distill.teacher=" + teacher.string());
+  const auto experiment = config::load_experiment(file, overrides);
+  const Json first = stages::train_sparse(experiment);
+  CHECK(stages::train_sparse(experiment) == first);
+
+  change_last_byte(teacher / "model.safetensors");
+  CHECK(contains(message_of([&] { stages::train_sparse(experiment); }), "teacher_weights_sha256"));
+  fs::remove_all(teacher);
+  CHECK(stages::train_sparse(experiment) == first);
+}
+
 TEST_CASE("train: a teacher to which the student's ids are other tokens is refused") {
   const TempDir dir;
   const fs::path file = write_tiny_experiment(dir.path());

@@ -4,6 +4,7 @@
 #include <map>
 #include <sstream>
 
+#include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/models/model.h"
 
 namespace d2dmoe::test {
@@ -114,6 +115,12 @@ fs::path write_tiny_experiment(const fs::path& dir) {
       {"sweep_tau", {{"points", 3}, {"time_batches", {1, 8}}, {"time_seconds", 0.05}, {"bootstrap", 100}}}};
   std::ofstream(dir / "config.json") << config.dump(2);
   return dir / "config.json";
+}
+
+void change_last_byte(const std::filesystem::path& file) {
+  std::string bytes = io::read_file(file);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  io::write_file(file, bytes);
 }
 
 }  // namespace d2dmoe::test

@@ -59,6 +59,7 @@ std::vector<train::DistilledProjection> distill(models::Model& model, const data
   return train::distill_projections({.model = model,
                                      .data = data,
                                      .options = options,
+                                     .displacement = -10,
                                      .activation = kernels::Activation::relu,
                                      .run = run,
                                      .seed = 8});

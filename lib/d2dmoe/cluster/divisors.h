@@ -9,8 +9,8 @@ namespace d2dmoe::cluster {
 /// 96".
 std::string divisors_near(int64_t number, int64_t wanted);
 
-/// The divisor of `number` whose ratio to `wanted` is nearest to 1, at most half of `number`; of two, the
-/// smaller.
+/// The divisor of `number` whose ratio to `wanted` is nearest to 1, at most half of `number` (1 for
+/// 1); of two the smaller.
 int64_t nearest_divisor(int64_t number, int64_t wanted);
 
 /// @param place, key  what the message begins with: "[place] 'key': …"

@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "d2dmoe/cluster/divisors.h"
 #include "d2dmoe/cluster/splits/registry.h"
 #include "d2dmoe/core/error.h"
@@ -9,7 +12,21 @@
 namespace d2dmoe::cluster {
 namespace {
 
-constexpr int64_t kExpertSize = 24;  // near it, where the options leave it open
+/// The size of experts where the options leave it open: whole vectors of the kernels where they divide.
+/// @throws UsageError  no divisor of `hidden` is near
+int64_t usual_expert_size(const std::string& site, int64_t hidden, const std::string& section) {
+  constexpr int64_t kUsual = config::SplitOptions::kUsualExpertSize;
+  constexpr int64_t kFarthest = 4;  // times as much or as little
+  for (const int64_t size : {kUsual, int64_t{32}, int64_t{16}})
+    if (hidden % size == 0 && hidden >= 2 * size) return size;
+  const int64_t size = nearest_divisor(hidden, kUsual);
+  D2D_CHECK_USAGE(
+      kFarthest * size >= kUsual || hidden <= kFarthest * kUsual,
+      "[convert] '{}.expert_size for {}': got nothing, and {} neurons have no divisor near {}. Hint: "
+      "name one of {}, or a number of experts",
+      section, site, hidden, kUsual, divisors_near(hidden, kUsual));
+  return size;
+}
 
 const SplitMethod& method_of(const std::string& name) {
   std::vector<std::string> known;
@@ -75,9 +92,16 @@ int64_t experts_of(const config::SplitOptions& options, const std::string& site,
     check_divides("convert", section + ".experts for " + site, options.experts, hidden);
     return options.experts;
   }
-  if (options.expert_size == 0) return hidden / nearest_divisor(hidden, kExpertSize);
+  if (options.expert_size == 0) return hidden / usual_expert_size(site, hidden, section);
   check_divides("convert", section + ".expert_size for " + site, options.expert_size, hidden);
   return hidden / options.expert_size;
+}
+
+int64_t shared_experts_of(const config::SplitOptions& options, int64_t experts) {
+  if (options.name != "shared_routed") return 0;
+  // At least one expert is shared, and one is left to be routed.
+  const auto wanted = static_cast<int64_t>(std::lround(options.shared_share * static_cast<double>(experts)));
+  return std::min(std::max<int64_t>(1, wanted), experts - 1);
 }
 
 }  // namespace d2dmoe::cluster

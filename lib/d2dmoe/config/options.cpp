@@ -162,9 +162,8 @@ void DistillOptions::describe(Fields& f) {
 void PenaltyOptions::describe(Fields& f) {
   f.add("name", name, "Penalty on the activations of every site.").one_of(kPenalties);
   f.add("alpha", alpha,
-        "Weight of the penalty; with schedule auto a first guess: steering begins at a tenth "
-        "(target_sparsity) or a "
-        "quarter (max_metric_drop) of it.")
+        "Weight of the penalty; with schedule auto a first guess: steering begins at a tenth of it "
+        "(target_sparsity) or a quarter (max_metric_drop).")
       .min(0);
   f.add("schedule", schedule, "Weight of the penalty over the steps.").one_of(kAlphaSchedules);
   f.add("displacement", displacement,
@@ -224,8 +223,8 @@ void SplitOptions::describe(Fields& f) {
   f.add("experts", experts, "Experts per site, a divisor of its number of neurons; 0 = by expert_size.")
       .range(0, kMany);
   f.add("expert_size", expert_size,
-        "Neurons per expert, when experts is 0; a divisor of the number of neurons. 0 = the one nearest to "
-        "24.")
+        "Neurons per expert, when experts is 0; a divisor of the number of neurons. 0 = 24, 32 or 16, the "
+        "first that is one, else the one nearest to 24.")
       .range(0, kMany);
   f.add("experts_per_site", experts_per_site, "Site name -> number of experts, over the two keys above.")
       .range(1, kMany);
@@ -349,9 +348,9 @@ void SweepOptions::describe(Fields& f) {
   f.add("bootstrap", bootstrap, "Resamples behind the 95 % confidence interval; 0 = no interval.")
       .range(0, kBatch);
   f.add("decode_tokens", decode_tokens,
-        "Language models: tokens that are timed one by one behind a prompt, per point; 0 = no such timing "
-        "(nor "
-        "without time_batches).")
+        "Language models: tokens that are timed one by one behind a prompt, per point, by bench too; 0 = no "
+        "such "
+        "timing (nor without time_batches).")
       .range(0, kBatch);
 }
 

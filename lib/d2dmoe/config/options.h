@@ -161,8 +161,9 @@ struct SparseTrainOptions {
 
 struct SplitOptions {
   std::string name = "mixed";
-  int64_t experts = 0;      ///< per site; 0 = by expert_size
-  int64_t expert_size = 0;  ///< neurons per expert, when experts = 0; 0 = the divisor nearest to 24
+  int64_t experts = 0;  ///< per site; 0 = by expert_size
+  static constexpr int64_t kUsualExpertSize = 24;
+  int64_t expert_size = 0;  ///< neurons per expert, when experts = 0; 0 = kUsualExpertSize or what is near it
   std::map<std::string, int64_t> experts_per_site;  ///< site name -> experts, over the defaults
   double mix = 0.5;              ///< mixed: weight of co-activation; 1 - mix is the weights'
   double shared_share = 0.0625;  ///< shared_routed: share of the experts that always run

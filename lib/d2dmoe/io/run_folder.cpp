@@ -147,11 +147,16 @@ bool RunFolder::begun() const {
 
 void RunFolder::check_config(const ordered_json& config) const {
   if (!begun()) return;
-  const ordered_json before = read_json_file(dir_ / "config.json");
-  ordered_json now = ordered_json::object();
-  for (const auto& [key, value] : config.items()) {  // a hash that an older version did not keep says nothing
-    if (before.contains(key) || !key.ends_with("_sha256")) now[key] = value;
-  }
+  // A hash that one side lacks says nothing: an older version did not keep it, or the model is not there any
+  // more.
+  const auto comparable = [](const ordered_json& of, const ordered_json& other) {
+    ordered_json kept = ordered_json::object();
+    for (const auto& [key, value] : of.items())
+      if (other.contains(key) || !key.ends_with("_sha256")) kept[key] = value;
+    return kept;
+  };
+  const ordered_json recorded = read_json_file(dir_ / "config.json");
+  const ordered_json before = comparable(recorded, config), now = comparable(config, recorded);
   const std::vector<std::string> changes = config_changes(before, now);
   constexpr size_t kShown = 12;
   std::string list;

@@ -220,14 +220,12 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
   if (const fs::path routers = folder / "routers.safetensors"; fs::exists(routers)) {
     kept["start_routers_sha256"] = sha256_file(routers);
   }
-  const auto keep_model = [&](const fs::path& other, const std::string& name) {
-    if (other.empty() || other == folder || !fs::is_directory(other)) return;
-    kept[name + "_folder"] = recorded_path(other, experiment.options.run.output_dir);
-    kept[name + "_weights_sha256"] = io::HfFolder(other).weights_hash();
-  };
-  if (stage == "train_sparse" || stage == "train_routed")
-    keep_model(teacher_folder(experiment, stage), "teacher");
-  if (stage == "sweep_tau") keep_model(dense_folder(experiment), "dense");
+  if (stage == "train_routed") {
+    if (const fs::path teacher = teacher_folder(experiment, stage); !teacher.empty())
+      kept["teacher_folder"] = recorded_path(teacher, experiment.options.run.output_dir);
+  }
+  if (const auto hash = teacher_hash(experiment, stage)) kept["teacher_weights_sha256"] = *hash;
+  if (const auto hash = dense_hash(experiment, stage)) kept["dense_weights_sha256"] = *hash;
   // Each site's own setting stands there.
   if (stage == "train_routed" && experiment.options.train_routed.tau_range.empty())
     kept["start_record_sha256"] = sha256_file(folder / "d2dmoe.json");
@@ -242,6 +240,12 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
     kept["data_sha256"][split] = hash;
   }
   kept[stage] = all.at(stage);
+  // Left open, it gives the same experts where the number divides the width, and is no other number
+  // elsewhere.
+  if (stage == "convert") {
+    auto& size = kept[stage]["split"]["expert_size"];
+    if (size == 0) size = config::SplitOptions::kUsualExpertSize;
+  }
   // How often a run saves and talks is free to change between two of its parts.
   for (const char* key : {"checkpoint_every", "keep_checkpoints", "log_every"}) {
     kept[stage].erase(key);

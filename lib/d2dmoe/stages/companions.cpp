@@ -9,6 +9,21 @@ namespace d2dmoe::stages {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
+namespace {
+
+/// @param folder  gives the model's, or throws
+template <class Folder>
+std::optional<std::string> hash_if_there(const Folder& folder) {
+  try {
+    const fs::path dir = folder();
+    if (!dir.empty() && fs::is_directory(dir)) return io::HfFolder(dir).weights_hash();
+  } catch (const Error&) {
+  }
+  return {};
+}
+
+}  // namespace
+
 fs::path teacher_folder(const config::LoadedExperiment& experiment, const std::string& stage) {
   const auto& options = experiment.options;
   const bool routed = stage == "train_routed";
@@ -25,6 +40,17 @@ fs::path dense_folder(const config::LoadedExperiment& experiment) {
   // Trained to be routed, a model is no baseline: the one before that is.
   const bool routed = options.start == "auto" && experiment.stages.count("train_routed");
   return stage_start(experiment, routed ? "train_routed" : "sweep_tau");
+}
+
+std::optional<std::string> teacher_hash(const config::LoadedExperiment& experiment,
+                                        const std::string& stage) {
+  if (stage != "train_sparse" && stage != "train_routed") return {};
+  return hash_if_there([&] { return teacher_folder(experiment, stage); });
+}
+
+std::optional<std::string> dense_hash(const config::LoadedExperiment& experiment, const std::string& stage) {
+  if (stage != "sweep_tau") return {};
+  return hash_if_there([&] { return dense_folder(experiment); });
 }
 
 void check_teacher_outputs(const fs::path& folder, models::Model& teacher, const data::Splits& data,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "d2dmoe/config/experiment.h"
@@ -20,6 +21,11 @@ std::filesystem::path teacher_folder(const config::LoadedExperiment& experiment,
 /// @throws UsageError  as start_folder
 std::filesystem::path dense_folder(const config::LoadedExperiment& experiment);
 
+/// Hashes of their weights, by which a stage notices that they changed; nullopt where the stage has no such
+/// model, or it is not there or unreadable (then the stage itself says so, or has ended and needs none).
+std::optional<std::string> teacher_hash(const config::LoadedExperiment& experiment, const std::string& stage);
+std::optional<std::string> dense_hash(const config::LoadedExperiment& experiment, const std::string& stage);
+
 /// @param stage        whose config names the teacher
 /// @throws UsageError  the teacher answers with other outputs or classes than the data have
 void check_teacher_outputs(const std::filesystem::path& folder, models::Model& teacher,
@@ -27,7 +33,7 @@ void check_teacher_outputs(const std::filesystem::path& folder, models::Model& t
 
 /// @throws UsageError  the dense baseline reads other tokens or images than the converted model, so that its
 /// figures would say nothing
-void check_same_inputs(const std::filesystem::path& dense_folder, const models::Model& dense,
+void check_same_inputs(const std::filesystem::path& dense_dir, const models::Model& dense,
                        const models::Model& routed);
 
 }  // namespace d2dmoe::stages

@@ -12,10 +12,9 @@
 #include "d2dmoe/core/progress.h"
 #include "d2dmoe/moe/conversion.h"
 #include "d2dmoe/moe/router_data.h"
-#include "d2dmoe/moe/selection.h"
 #include "d2dmoe/stages/common.h"
-#include "d2dmoe/stages/companions.h"
 #include "d2dmoe/stages/model_size.h"
+#include "d2dmoe/stages/plan_checks.h"
 #include "d2dmoe/stages/site_splits.h"
 #include "d2dmoe/stages/stage_states.h"
 #include "d2dmoe/train/plan.h"
@@ -105,12 +104,6 @@ Json training(const config::TrainOptions& options, const PlannedModel& subject, 
           {"seconds", subject.seconds(flops, dtype)}};
 }
 
-/// Whether a folder is where the config's stage train leaves its model.
-bool is_result_of_train(const config::LoadedExperiment& experiment, const fs::path& folder) {
-  return experiment.stages.count("train") && !folder.empty() &&
-         fs::weakly_canonical(folder) == fs::weakly_canonical(stage_dir(experiment, "train") / "model");
-}
-
 /// The model as it will be when it is converted, without values.
 std::shared_ptr<models::Model> future_model(const config::LoadedExperiment& experiment,
                                             const io::HfFolder& folder, const models::LoadOptions& head) {
@@ -133,7 +126,6 @@ Json conversion(const config::ConvertOptions& options, const PlannedModel& subje
   Json sites = Json::array();
   double router = 0, cached = 0;  // per token: multiply-accumulates, elements
   const auto chosen = moe::chosen_sites(*subject.model, options);
-  check_split_options(chosen, options);
   for (const auto* site : chosen) {
     const auto w = site->layer()->weights();
     const int64_t experts = moe::experts_of(options, site->id(), w.hidden());
@@ -162,33 +154,6 @@ Json conversion(const config::ConvertOptions& options, const PlannedModel& subje
           {"memory_bytes", whole(subject.size.weight_bytes() + tokens * 4 * cached)},
           {"forward_bytes", whole(std::max(calibration_bytes, collection_bytes))},
           {"seconds", subject.seconds(flops, dtype)}};
-}
-
-/// @param values       of the rule, as `key` of the config lists them
-/// @throws UsageError  the experts that convert will make do not suit one of them
-void check_selections(const config::LoadedExperiment& experiment, models::Model& model, const char* key,
-                      const std::string& rule, const std::vector<double>& values) {
-  const auto& options = experiment.options.convert;
-  if (values.empty() || !experiment.stages.count("convert")) return;
-  for (const auto* site : moe::chosen_sites(model, options)) {
-    const int64_t experts = moe::experts_of(options, site->id(), site->layer()->weights().hidden());
-    const int64_t routed = experts - cluster::shared_experts_of(options.split, experts);
-    for (const double value : values) {
-      try {
-        moe::check_selection({rule, value, 0}, routed);
-      } catch (const Error& error) {
-        throw UsageError(format("[config] '{}': {} (site '{}')", key, error.what(), site->id().name));
-      }
-    }
-  }
-}
-
-/// @throws UsageError  the dense baseline that the config names reads other inputs than the model
-void check_dense(const config::LoadedExperiment& experiment, const models::Model& model) {
-  const std::string& dense = experiment.options.sweep_tau.dense;
-  if (dense.empty() || experiment.options.sweep_tau.start != "auto" || is_result_of_train(experiment, dense))
-    return;
-  check_same_inputs(dense, *outline_of(io::HfFolder(dense_folder(experiment))), model);
 }
 
 /// Adds the training of perceptrons for attention projections.
@@ -231,23 +196,6 @@ io::Weights weights_for(const config::LoadedExperiment& experiment, std::vector<
   return trained ? io::Weights::optional : io::Weights::required;
 }
 
-/// @throws Error   the stage's teacher has no weights or other classes than the data, and no stage will train
-///                 it
-void check_teacher(const config::LoadedExperiment& experiment, const std::string& stage,
-                   const data::Splits& data) {
-  const bool routed = stage == "train_routed";
-  const auto& sparse = experiment.options.train_sparse;
-  const std::string& teacher = (routed ? experiment.options.train_routed.distill : sparse.distill).teacher;
-  const bool dense = teacher == "dense";
-  // What train leaves has the data's classes; what train_routed starts from has been looked at.
-  if (teacher.empty() || is_result_of_train(experiment, teacher) || (dense && routed)) return;
-  if (dense && sparse.start == "auto" && experiment.stages.count("train")) return;
-  const fs::path folder = dense ? start_folder(experiment, sparse.start, {}) : fs::path(teacher);
-  D2D_CHECK_USAGE(fs::is_directory(folder), "[config] '{}.distill.teacher': '{}' is no model folder", stage,
-                  folder);
-  check_teacher_outputs(folder, *outline_of(io::HfFolder(folder)), data, stage);
-}
-
 /// Adds what the folder says to what the stage would do.
 void add_state(Json& entry, const Json& state) {
   entry.update(state);
@@ -271,7 +219,7 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   const auto model_folder = start_folder(experiment, "auto", {});
   Machine machine(parse_device(experiment.options.run.device));
   const auto states = states_of(experiment, stages);
-  const auto still_trains = [&](const char* stage) {
+  const auto still_runs = [&](const std::string& stage) {
     const auto found = states.find(stage);
     return found != states.end() && found->second.at("state") != "done" &&
            found->second.at("state") != "refused";
@@ -282,11 +230,7 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   Inputs inputs =
       open_inputs(experiment, model_folder, splits, weights_for(experiment, stages), data::TextNeed::size);
   for (const char* stage : {"train_sparse", "train_routed"})
-    if (still_trains(stage)) check_teacher(experiment, stage, inputs.data);
-  const bool by_train =
-      experiment.options.train_routed.distill.teacher == "dense" && experiment.stages.count("train");
-  if (still_trains("train_routed") && by_train && !states.contains("train"))
-    teacher_folder(experiment, "train_routed");  // refuses one that is not there yet
+    if (still_runs(stage)) check_teacher(experiment, stage, inputs.data, states.contains("train"));
   const auto model = outline_of(inputs.folder, head_options(inputs.data));
   const PlannedModel subject{model, ModelSize(*model), inputs.data, machine};
   const auto later = future_model(experiment, inputs.folder, head_options(inputs.data));
@@ -300,27 +244,29 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
     if (stage == "train") entry = training(options.train, subject, subject.size.has_relu(), false);
     if (stage == "train_sparse") {
       const auto& sparse = options.train_sparse;
+      if (still_runs(stage) && made_from_model_path(experiment, stage))
+        check_target_sparsity(sparse, subject.size.has_relu());
       entry = training(sparse.train, subject, sparse.activation == "relu" || subject.size.has_relu(),
                        !sparse.distill.teacher.empty());
       add_attention(entry, sparse.attention, train::training_dtype(sparse.train.dtype, machine.device()),
                     subject);
     }
-    if (stage == "convert") entry = conversion(options.convert, future);
+    if (stage == "convert") {
+      if (made_from_model_path(experiment, stage))
+        check_split_options(moe::chosen_sites(*later, options.convert), options.convert);
+      entry = conversion(options.convert, future);
+    }
     if (stage == "train_routed") {
       const auto& routed = options.train_routed;
       const bool relu = future.size.has_relu() || (experiment.stages.count("train_sparse") &&
                                                    options.train_sparse.activation == "relu");
-      check_selections(experiment, *later, "train_routed.tau_range", routed.rule, routed.tau_range);
-      if (routed.validation_tau)
-        check_selections(experiment, *later, "train_routed.validation_tau", routed.rule,
-                         {*routed.validation_tau});
+      check_routed_values(experiment, *later);
       entry = training(routed.train, future, relu, !routed.distill.teacher.empty());
     }
     if (stage == "sweep_tau") {
       const auto& sweep = options.sweep_tau;
-      if (sweep.start == "auto")
-        check_selections(experiment, *later, "sweep_tau.taus", sweep.rule, sweep.taus);
-      check_dense(experiment, *later);
+      check_sweep_values(experiment, *later);
+      if (still_runs(stage)) check_dense(experiment, *later, states.contains("train"));
       entry = sweeping(sweep, future);
     }
     add_state(entry, states.at(stage));

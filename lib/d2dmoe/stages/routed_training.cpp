@@ -28,9 +28,9 @@ moe::Selection validation_selection(const config::RoutedTrainOptions& options) {
 
 void prepare_routed(models::Model& model, const config::RoutedTrainOptions& options) {
   for (const double value : options.tau_range)
-    check_selection_of_sites(model, {options.rule, value, 0}, "[config] 'train_routed.tau_range'");
+    check_selection_of_sites("[config] 'train_routed.tau_range'", model, {options.rule, value, 0});
   if (!options.tau_range.empty())
-    check_selection_of_sites(model, validation_selection(options), "[config] 'train_routed.validation_tau'");
+    check_selection_of_sites("[config] 'train_routed.validation_tau'", model, validation_selection(options));
   for (const auto& site : eval::converted_sites(model)) {
     for (const auto& weight : site.layer->router()->weights()) torch::Tensor(weight).set_requires_grad(false);
     if (options.tau_range.empty()) continue;

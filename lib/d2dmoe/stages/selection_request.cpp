@@ -46,19 +46,23 @@ std::optional<moe::Selection> requested_selection(const std::string& rule, std::
   }
   if (value) selection.value = *value;
   if (floor) selection.floor = *floor;
-  check_selection_of_sites(model, selection, "[selection] --rule, --value and --floor");
+  check_selection_of_sites("[selection] '--rule, --value and --floor'", model, selection);
   return selection;
 }
 
-void check_selection_of_sites(models::Model& model, const moe::Selection& selection,
-                              const std::string& place) {
-  for (const auto& site : eval::converted_sites(model)) {
-    try {
-      moe::check_selection(selection, site.layer->routed());
-    } catch (const Error& error) {
-      throw UsageError(format("{}: {} (site '{}')", place, error.what(), site.id.name));
-    }
+void check_selection_of(const std::string& place, const nn::SiteId& site, const moe::Selection& selection,
+                        int64_t routed) {
+  try {
+    moe::check_selection(selection, routed);
+  } catch (const Error& error) {
+    throw UsageError(format("{}: {} (site '{}')", place, error.what(), site.name));
   }
+}
+
+void check_selection_of_sites(const std::string& place, models::Model& model,
+                              const moe::Selection& selection) {
+  for (const auto& site : eval::converted_sites(model))
+    check_selection_of(place, site.id, selection, site.layer->routed());
 }
 
 }  // namespace d2dmoe::stages

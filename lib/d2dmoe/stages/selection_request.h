@@ -17,8 +17,13 @@ std::optional<moe::Selection> requested_selection(const std::string& rule, std::
                                                   std::optional<double> floor, models::Model& model);
 
 /// @param place        begins the message: what asked for the selection
-/// @throws UsageError  the selection fits some converted site's experts not: names the first
-void check_selection_of_sites(models::Model& model, const moe::Selection& selection,
-                              const std::string& place);
+/// @param routed       experts of the site that are not shared
+/// @throws UsageError  the selection does not suit so many experts: names the site
+void check_selection_of(const std::string& place, const nn::SiteId& site, const moe::Selection& selection,
+                        int64_t routed);
+
+/// The same for every converted site of a model.
+void check_selection_of_sites(const std::string& place, models::Model& model,
+                              const moe::Selection& selection);
 
 }  // namespace d2dmoe::stages

@@ -144,8 +144,8 @@ Json measured_points(const Task& task, const eval::Sweep& sweep, const std::vect
 
 Json measure_all(const Task& task, const fs::path& dir) {
   for (const double value : task.options.taus)
-    check_selection_of_sites(*task.routed, {task.options.rule, value, task.options.floor},
-                             "[config] 'sweep_tau.taus'");
+    check_selection_of_sites("[config] 'sweep_tau.taus'", *task.routed,
+                             {task.options.rule, value, task.options.floor});
   const eval::Sweep sweep(
       {*task.routed, *task.dense, task.measured, task.metric, task.options, task.seed, task.device});
   Json dense = {{"label", "dense baseline"}};

@@ -20,6 +20,7 @@
 #include "d2dmoe/stages/attention.h"
 #include "d2dmoe/stages/common.h"
 #include "d2dmoe/stages/companions.h"
+#include "d2dmoe/stages/plan_checks.h"
 #include "d2dmoe/stages/routed_training.h"
 #include "d2dmoe/stages/stages.h"
 #include "d2dmoe/train/trainer.h"
@@ -99,27 +100,25 @@ bool has_exact_zeros(models::Model& model) {
   return true;
 }
 
-void check_penalty(const config::SparseTrainOptions& options, bool exact_zeros) {
-  const config::PenaltyOptions& penalty = options.penalty;
-  D2D_CHECK_USAGE(
-      !penalty.target_sparsity || exact_zeros,
-      "[config] 'train_sparse.penalty.target_sparsity': counts exact zeros, and this model's activation has "
-      "none. Hint: set train_sparse.activation to relu");
-  std::vector<std::string> names = {penalty.name};
-  if (!options.attention.projections.empty()) names.push_back(options.attention.penalty);
-  for (const std::string& name : names) {
+/// Warns of penalties that do not do what their user expects.
+void judge_penalties(const config::SparseTrainOptions& options, bool exact_zeros) {
+  std::vector<std::pair<const char*, std::string>> penalties = {{"penalty.name", options.penalty.name}};
+  if (!options.attention.projections.empty())
+    penalties.emplace_back("attention.penalty", options.attention.penalty);
+  for (const auto& [key, name] : penalties) {
     const bool clamped = name.ends_with("_clamped");
     if (!exact_zeros && !clamped && name != "none") {
       log::warn(
-          "penalty {} with an activation that has no exact zeros: small values are not pushed to zero. Hint: "
-          "train_sparse.activation relu, or penalty {}_clamped",
-          name, name);
+          "train_sparse.{} {} with an activation that has no exact zeros: small values are not pushed to "
+          "zero. "
+          "Hint: train_sparse.activation relu, or {}_clamped",
+          key, name, name);
     }
-    if (exact_zeros && clamped && penalty.displacement < 0) {
+    if (exact_zeros && clamped && options.penalty.displacement < 0) {
       log::warn(
-          "penalty {} with ReLU and displacement {}: pre-activations are pushed below zero and further, to "
-          "the displacement. Hint: train_sparse.penalty.displacement 0 stops at zero",
-          name, penalty.displacement);
+          "train_sparse.{} {} with ReLU and displacement {}: pre-activations are pushed below zero and "
+          "further, to the displacement. Hint: train_sparse.penalty.displacement 0 stops at zero",
+          key, name, options.penalty.displacement);
     }
   }
 }
@@ -232,7 +231,8 @@ Json fine_tune(const config::LoadedExperiment& experiment, const Recipe& recipe)
   }
   Json attention;
   if (recipe.sparse) {
-    check_penalty(*recipe.sparse, recipe.sparse->activation == "relu" || has_exact_zeros(*model));
+    check_target_sparsity(*recipe.sparse, has_exact_zeros(*model));
+    judge_penalties(*recipe.sparse, recipe.sparse->activation == "relu" || has_exact_zeros(*model));
     if (!recipe.sparse->attention.projections.empty()) {
       model->to(device);
       attention = replace_projections(*model, data, experiment, run, activation_after(*recipe.sparse, *model),

@@ -17,7 +17,7 @@ struct ProjectionJob {
   models::Model& model;      ///< on `device`; runs in evaluation mode and stays as it is
   const data::Splits& data;  ///< train to learn from, validation (or else train) to judge
   const config::AttentionOptions& options;
-  double displacement = -10;       ///< of a clamped options.penalty, as penalty.displacement
+  double displacement;             ///< of a clamped options.penalty, as penalty.displacement
   kernels::Activation activation;  ///< of the perceptrons
   io::RunFolder& run;              ///< of its own: checkpoints and metrics events
   uint64_t seed = 0;

@@ -1,19 +1,9 @@
 #include <ATen/ATen.h>
 
-#include <algorithm>
-#include <cmath>
-
 #include "d2dmoe/cluster/similarity.h"
 #include "d2dmoe/cluster/splits/registry.h"
 
 namespace d2dmoe::cluster {
-
-int64_t shared_experts_of(const config::SplitOptions& options, int64_t experts) {
-  if (options.name != "shared_routed") return 0;
-  // At least one expert is shared, and one is left to be routed.
-  const auto wanted = static_cast<int64_t>(std::lround(options.shared_share * static_cast<double>(experts)));
-  return std::min(std::max<int64_t>(1, wanted), experts - 1);
-}
 
 Split shared_routed_split(const SplitInput& input, const config::SplitOptions& options) {
   const int64_t experts = input.experts, size = input.weights.hidden() / experts;

@@ -1,0 +1,103 @@
+#include "d2dmoe/stages/plan_checks.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "d2dmoe/cluster/split.h"
+#include "d2dmoe/core/error.h"
+#include "d2dmoe/moe/conversion.h"
+#include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/companions.h"
+#include "d2dmoe/stages/model_size.h"
+#include "d2dmoe/stages/selection_request.h"
+
+namespace d2dmoe::stages {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Whether a folder is where a stage of this config leaves its model.
+bool is_made_here(const config::LoadedExperiment& experiment, const fs::path& folder) {
+  return std::any_of(experiment.stages.begin(), experiment.stages.end(), [&](const std::string& stage) {
+    return fs::weakly_canonical(folder) == fs::weakly_canonical(stage_dir(experiment, stage) / "model");
+  });
+}
+
+/// @param stage   that runs the experts
+/// @param values  of the rule, as `key` of the config lists them
+void check_values(const config::LoadedExperiment& experiment, models::Model& model, const std::string& stage,
+                  const char* key, const std::string& rule, const std::vector<double>& values) {
+  if (values.empty() || !experiment.stages.count("convert") || !made_from_model_path(experiment, stage))
+    return;
+  const auto& options = experiment.options.convert;
+  for (const auto* site : moe::chosen_sites(model, options)) {
+    const int64_t experts = moe::experts_of(options, site->id(), site->layer()->weights().hidden());
+    const int64_t routed = experts - cluster::shared_experts_of(options.split, experts);
+    for (const double value : values)
+      check_selection_of(format("[config] '{}'", key), site->id(), {rule, value, 0}, routed);
+  }
+}
+
+}  // namespace
+
+bool made_from_model_path(const config::LoadedExperiment& experiment, const std::string& stage) {
+  const Start start = start_of(experiment.options, stage);
+  if (start.option != "auto") return false;
+  for (const std::string& before : start.before)
+    if (experiment.stages.count(before)) return made_from_model_path(experiment, before);
+  return true;
+}
+
+void check_target_sparsity(const config::SparseTrainOptions& options, bool exact_zeros) {
+  D2D_CHECK_USAGE(
+      !options.penalty.target_sparsity || options.activation == "relu" || exact_zeros,
+      "[config] 'train_sparse.penalty.target_sparsity': counts exact zeros, and this model's activation has "
+      "none. Hint: set train_sparse.activation to relu");
+}
+
+void check_routed_values(const config::LoadedExperiment& experiment, models::Model& model) {
+  const auto& options = experiment.options.train_routed;
+  check_values(experiment, model, "train_routed", "train_routed.tau_range", options.rule, options.tau_range);
+  if (options.validation_tau && !options.tau_range.empty())
+    check_values(experiment, model, "train_routed", "train_routed.validation_tau", options.rule,
+                 {*options.validation_tau});
+}
+
+void check_sweep_values(const config::LoadedExperiment& experiment, models::Model& model) {
+  const auto& options = experiment.options.sweep_tau;
+  check_values(experiment, model, "sweep_tau", "sweep_tau.taus", options.rule, options.taus);
+}
+
+void check_dense(const config::LoadedExperiment& experiment, const models::Model& model, bool train_ahead) {
+  const std::string& dense = experiment.options.sweep_tau.dense;
+  if (dense.empty()) {
+    if (experiment.stages.count("train") && !train_ahead)
+      dense_folder(experiment);  // refuses where it is not there
+    return;
+  }
+  if (is_made_here(experiment, dense)) return;
+  const auto outline = outline_of(io::HfFolder(dense_folder(experiment)));
+  if (made_from_model_path(experiment, "sweep_tau")) check_same_inputs(dense, *outline, model);
+}
+
+void check_teacher(const config::LoadedExperiment& experiment, const std::string& stage,
+                   const data::Splits& data, bool train_ahead) {
+  const bool routed = stage == "train_routed";
+  const auto& sparse = experiment.options.train_sparse;
+  const std::string& teacher = (routed ? experiment.options.train_routed.distill : sparse.distill).teacher;
+  const bool dense = teacher == "dense", trains = experiment.stages.count("train") > 0;
+  if (teacher.empty() || is_made_here(experiment, teacher)) return;
+  if (dense && routed) {  // without train it is what the stage starts from, which has been looked at
+    if (trains && !train_ahead) teacher_folder(experiment, stage);
+    return;
+  }
+  if (dense && ((sparse.start == "auto" && trains) || is_made_here(experiment, sparse.start))) return;
+  const fs::path folder = dense ? start_folder(experiment, sparse.start, {}) : fs::path(teacher);
+  D2D_CHECK_USAGE(fs::is_directory(folder), "[config] '{}.distill.teacher': '{}' is no model folder", stage,
+                  folder);
+  const io::HfFolder files(folder);
+  // The names of the data's classes are those of the start model, where it has some.
+  if (made_from_model_path(experiment, stage)) check_teacher_outputs(folder, *outline_of(files), data, stage);
+}
+
+}  // namespace d2dmoe::stages

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <string>
+
+#include "d2dmoe/config/experiment.h"
+#include "d2dmoe/data/dataset.h"
+#include "d2dmoe/models/model.h"
+
+/// What a stage would refuse after hours, looked at before the first one starts. Only what is known by then
+/// is judged: nothing of a model that a stage still has to make.
+namespace d2dmoe::stages {
+
+/// Whether the model that a stage starts from is made from model.path by this config's stages, none of which
+/// names a start of its own: then its outline is known.
+bool made_from_model_path(const config::LoadedExperiment& experiment, const std::string& stage);
+
+/// @param exact_zeros  whether the model's activation is ReLU before the stage
+/// @throws UsageError  target_sparsity with an activation that has no exact zeros
+void check_target_sparsity(const config::SparseTrainOptions& options, bool exact_zeros);
+
+/// @param model        outline of what is converted
+/// @throws UsageError  the experts that convert will make do not suit train_routed's values of its rule
+void check_routed_values(const config::LoadedExperiment& experiment, models::Model& model);
+
+/// The same for sweep_tau.taus.
+void check_sweep_values(const config::LoadedExperiment& experiment, models::Model& model);
+
+/// @param model        outline of what is converted
+/// @param train_ahead  whether the stage train is planned too
+/// @throws Error       the dense baseline is not there or has no weights, and no stage will make it; or it
+/// reads other inputs than the model
+void check_dense(const config::LoadedExperiment& experiment, const models::Model& model, bool train_ahead);
+
+/// @throws Error  the stage's teacher is not there or has no weights, and no stage will make it; or it has
+/// other classes than the data
+void check_teacher(const config::LoadedExperiment& experiment, const std::string& stage,
+                   const data::Splits& data, bool train_ahead);
+
+}  // namespace d2dmoe::stages
