@@ -14,6 +14,7 @@ void add_export(CLI::App& app) {
   struct Arguments {
     ConfigArguments common;
     std::vector<std::string> folders;
+    std::string model;
     bool original_order = false;
   };
   CLI::App* command = app.add_subcommand("export", "A converted folder as a plain dense Hugging Face folder");
@@ -24,6 +25,8 @@ void add_export(CLI::App& app) {
                    "Converted model folder (by default that of the experiment) and folder to write")
       ->expected(0, 2)
       ->type_name("[FROM] TO");
+  command->add_option("-m,--model", arguments->model, "Converted model folder, in place of FROM")
+      ->type_name("DIR");
   command->add_flag("--original-order", arguments->original_order,
                     "Undo the permutation: neurons as in the dense parent");
   command->callback([=] {
@@ -33,8 +36,10 @@ void add_export(CLI::App& app) {
       D2D_CHECK_USAGE(!folders.empty(),
                       "[export] no folder to write was given. Hint: d2dmoe export FROM TO, or d2dmoe export "
                       "TO --config FILE");
-      const auto from =
-          stages::subject_folder(experiment, folders.size() == 2 ? folders.front() : "", "export");
+      D2D_CHECK_USAGE(folders.size() < 2 || arguments->model.empty(),
+                      "[export] '{}': two folders to read were given, this one and -m's", folders.front());
+      const auto from = stages::subject_folder(
+          experiment, folders.size() == 2 ? folders.front() : arguments->model, "export");
       return std::pair(from, std::filesystem::path(folders.back()));
     };
     const auto plan = [&] {

@@ -147,7 +147,7 @@ TEST_CASE("commands: run goes through all stages, and every other command reads 
     total += probability.get<double>();
   CHECK(std::abs(total - 1) < 1e-5);
 
-  const auto dense = test::d2dmoe({"export", model, (dir / "dense").string(), "--original-order"});
+  const auto dense = test::d2dmoe({"export", "-m", model, (dir / "dense").string(), "--original-order"});
   INFO(dense.err);
   REQUIRE(dense.code == 0);
   const Json exported = Json::parse(test::d2dmoe({"inspect", (dir / "dense").string(), "--json"}).out);

@@ -35,6 +35,7 @@ TEST_CASE("inspect: parameters are a whole number, a head has labels and an enco
   TempDir dir;
   write_tiny_model(dir / "model");
   const Json whole = inspected(dir / "model");
+  CHECK(Json::parse(test::d2dmoe({"inspect", "-m", (dir / "model").string(), "--json"}).out) == whole);
   CHECK(whole.at("parameters").is_number_integer());
   CHECK(whole.at("parameters").get<int64_t>() > 20'000);
   CHECK(whole.at("task") == "classification");

@@ -353,17 +353,30 @@ TEST_CASE("plans: what later stages would refuse") {
     io::write_file(dir / name / "config.json", config.dump());
     return (dir / name).string();
   };
-  const auto teacher =
-      changed_copy("teacher", "id2label",
-                   {{"0", "a"}, {"1", "b"}, {"2", "c"}, {"3", "d"}, {"4", "e"}, {"5", "f"}, {"6", "g"}});
+  Json labels;
+  for (const char* name : {"anger", "fear", "joy", "love", "sadness", "surprise", "none"})
+    labels[std::to_string(labels.size())] = name;
+  const auto teacher = changed_copy("teacher", "id2label", labels);
+  labels.erase("6");
   CHECK(contains(refused({"train_sparse.distill.teacher=" + teacher}), "has 7 outputs, the task has"));
   CHECK(contains(refused({"train_sparse.penalty.schedule=auto", "train_sparse.penalty.target_sparsity=0.9",
                           "train_sparse.activation=keep"}),
                  "'train_sparse.penalty.target_sparsity': counts exact zeros"));
 
+  const auto own_vocabulary = changed_copy("own_vocabulary", "id2label", labels);
+  std::string words = io::read_file(dir / "own_vocabulary/vocab.txt");
+  const auto word = words.find("\nfeel\n");
+  REQUIRE(word != std::string::npos);
+  words.replace(word, 6, "\nfoal\n");
+  io::write_file(dir / "own_vocabulary/vocab.txt", words);
+  CHECK(contains(refused({"train_sparse.distill.teacher=" + own_vocabulary}),
+                 "Hint: the teacher must have the student's tokenizer"));
+  CHECK(contains(refused({"sweep_tau.dense=" + teacher}), "has 7 outputs, the task has 6"));
+  CHECK(contains(refused({"train_routed.train.epochs=2"}), "the config has no block \"train_routed\""));
+
   // What the run itself makes is not there yet, and is no fault.
   for (const char* key : {"sweep_tau.dense", "train_sparse.distill.teacher"}) {
-    const auto made = (dir / "run/train/model").string();
+    const auto made = (dir / "run/train/model/").string();  // as a shell completes it
     CAPTURE(key);
     CHECK(test::d2dmoe({"run", "--config", file.string(), "--dry-run", "--set", key + ("=" + made)}).code ==
           0);
@@ -371,6 +384,17 @@ TEST_CASE("plans: what later stages would refuse") {
   const auto sparse = (dir / "run/train_sparse/model").string();
   CHECK(test::d2dmoe({"run", "--config", file.string(), "--dry-run", "--set", "sweep_tau.dense=" + sparse})
             .code == 0);
+
+  // A start of its own is what a stage is judged by.
+  const auto wide = changed_copy("wide", "intermediate_size", 60);
+  const auto conversion = [&](const char* change) {
+    return test::d2dmoe({"convert", "--config", file.string(), "--dry-run", "--set", "convert.start=" + wide,
+                         "--set", change});
+  };
+  CHECK(contains(conversion("convert.split.experts=8").err, "does not divide 60 neurons"));
+  const auto fits = conversion("convert.split.experts=10");
+  CHECK(fits.code == 0);
+  CHECK(contains(fits.out, "2 sites of 10 experts of 6"));
 
   const auto dense = changed_copy("dense", "vocab_size", 77);
   CHECK(contains(refused({"sweep_tau.dense=" + dense}), "its vocab_size is 77, the converted model's is"));

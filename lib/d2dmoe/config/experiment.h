@@ -20,6 +20,7 @@ struct LoadedExperiment {
   Experiment options;
   std::set<std::string> stages;  ///< of kStages: those that the file holds
   std::filesystem::path file;
+  std::set<std::string> overridden;  ///< of kStages: those of which an override sets something
 };
 
 /// Reads a config strictly: unknown keys, wrong types and values outside their range are errors that name the

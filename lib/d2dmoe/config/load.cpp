@@ -74,7 +74,12 @@ LoadedExperiment load_experiment(const std::filesystem::path& file,
       if (json.contains(stage)) loaded.stages.insert(stage);
     }
   }
-  for (const std::string& override : overrides) apply(fields, override);
+  for (const std::string& override : overrides) {
+    apply(fields, override);
+    for (const std::string stage : kStages)
+      if (override.starts_with(stage + ".") || override.starts_with(stage + "="))
+        loaded.overridden.insert(stage);
+  }
 
   if (const auto problem = find_problem(loaded.options, loaded.stages)) {
     std::string path;

@@ -1,6 +1,13 @@
 #include "d2dmoe/stages/companions.h"
 
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <numeric>
+#include <span>
+
 #include "d2dmoe/core/error.h"
+#include "d2dmoe/core/log.h"
 #include "d2dmoe/data/choice_source.h"
 #include "d2dmoe/stages/common.h"
 
@@ -63,6 +70,31 @@ void check_teacher_outputs(const fs::path& folder, models::Model& teacher, const
       "fine-tuned on the same labels",
       stage, folder, teacher.num_labels(), classes);
   check_classes(folder, teacher, data);
+}
+
+void check_teacher_vocabulary(const fs::path& path, const Inputs& inputs, const std::string& stage) {
+  constexpr int64_t kExamples = 256;
+  if (!inputs.tokenizer) return;
+  std::unique_ptr<tokenizer::Tokenizer> theirs;
+  try {
+    theirs = tokenizer::load_tokenizer(path);
+  } catch (const Error& error) {
+    log::warn(
+        "the teacher's tokenizer cannot be read, so nobody knows whether it has the student's tokens: {}",
+        error.what());
+    return;
+  }
+  std::vector<int64_t> rows(static_cast<size_t>(std::min(kExamples, inputs.data.train.size())));
+  std::iota(rows.begin(), rows.end(), int64_t{0});
+  const auto ids = std::get<0>(at::_unique(inputs.data.train.collate(rows).token_ids)).contiguous();
+  for (const int64_t id : std::span(ids.const_data_ptr<int64_t>(), static_cast<size_t>(ids.numel()))) {
+    const std::string ours = inputs.tokenizer->token(id);
+    const std::string other = id < theirs->vocab_size() ? theirs->token(id) : "";
+    D2D_CHECK_USAGE(ours == other,
+                    "[config] '{}.distill.teacher': token {} is '{}' in '{}' and '{}' for the student, whose "
+                    "tokens it is given. Hint: the teacher must have the student's tokenizer",
+                    stage, id, other, path, ours);
+  }
 }
 
 void check_same_inputs(const fs::path& dense_dir, const models::Model& dense, const models::Model& routed) {

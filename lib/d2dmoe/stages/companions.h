@@ -7,6 +7,7 @@
 #include "d2dmoe/config/experiment.h"
 #include "d2dmoe/data/dataset.h"
 #include "d2dmoe/models/model.h"
+#include "d2dmoe/stages/common.h"
 
 /// The models beside the one that a stage works on: the teacher in training, the dense baseline of a sweep.
 namespace d2dmoe::stages {
@@ -30,6 +31,10 @@ std::optional<std::string> dense_hash(const config::LoadedExperiment& experiment
 /// @throws UsageError  the teacher answers with other outputs or classes than the data have
 void check_teacher_outputs(const std::filesystem::path& folder, models::Model& teacher,
                            const data::Splits& data, const std::string& stage);
+
+/// @throws UsageError  the student's token ids, which it is given, mean other tokens to the teacher
+void check_teacher_vocabulary(const std::filesystem::path& folder, const Inputs& inputs,
+                              const std::string& stage);
 
 /// @throws UsageError  the dense baseline reads other tokens or images than the converted model, so that its
 /// figures would say nothing

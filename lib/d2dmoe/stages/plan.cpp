@@ -104,11 +104,11 @@ Json training(const config::TrainOptions& options, const PlannedModel& subject, 
           {"seconds", subject.seconds(flops, dtype)}};
 }
 
-/// The model as it will be when it is converted, without values.
-std::shared_ptr<models::Model> future_model(const config::LoadedExperiment& experiment,
+/// The model that a stage will start from, without values.
+std::shared_ptr<models::Model> future_model(const config::LoadedExperiment& experiment, const Origin& origin,
                                             const io::HfFolder& folder, const models::LoadOptions& head) {
   auto model = outline_of(folder, head);
-  if (!experiment.stages.count("train_sparse")) return model;
+  if (!origin.stages.count("train_sparse")) return model;
   const auto& options = experiment.options.train_sparse.attention;
   for (auto* projection : train::chosen_projections(*model, options.projections)) {
     const int64_t width = train::perceptron_width(projection->in(), projection->out(), options.width_factor,
@@ -205,6 +205,17 @@ void add_state(Json& entry, const Json& state) {
   entry["seconds"] = entry.at("seconds").get<double>() * std::clamp(left, 0.0, 1.0);
 }
 
+/// "6 sites of 64 experts of 24", by shape.
+std::string sites_text(const Json& sites) {
+  std::map<std::pair<int64_t, int64_t>, int64_t> shapes;
+  for (const auto& site : sites)
+    ++shapes[{site.at("experts").get<int64_t>(), site.at("expert_size").get<int64_t>()}];
+  std::vector<std::string> texts;
+  for (const auto& [shape, count] : shapes)
+    texts.push_back(format("{} sites of {} experts of {}", count, shape.first, shape.second));
+  return join(texts, ", ");
+}
+
 std::string state_text(const Json& entry) {
   const auto state = entry.at("state").get<std::string>();
   if (state == "waits") return "; has begun before: its config is compared when the stage before it is done";
@@ -230,44 +241,45 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   Inputs inputs =
       open_inputs(experiment, model_folder, splits, weights_for(experiment, stages), data::TextNeed::size);
   for (const char* stage : {"train_sparse", "train_routed"})
-    if (still_runs(stage)) check_teacher(experiment, stage, inputs.data, states.contains("train"));
-  const auto model = outline_of(inputs.folder, head_options(inputs.data));
-  const PlannedModel subject{model, ModelSize(*model), inputs.data, machine};
-  const auto later = future_model(experiment, inputs.folder, head_options(inputs.data));
-  const PlannedModel future{later, ModelSize(*later), inputs.data, machine};
+    if (still_runs(stage)) check_teacher(experiment, stage, inputs, states.contains("train"));
+  const auto head = head_options(inputs.data);
+  const auto model = outline_of(inputs.folder, head);
+  const PlannedModel start{model, ModelSize(*model), inputs.data, machine};
   const auto& train = inputs.data.train;
   const auto& options = experiment.options;
 
   Json planned = Json::object();
   for (const std::string& stage : stages) {
     Json& entry = planned[stage];
+    const Origin origin = origin_of(experiment, stage);
+    const bool there = fs::exists(origin.folder / "config.json");  // else the stage's state says so
+    const auto outline = future_model(
+        experiment, origin, there ? io::HfFolder(origin.folder, io::Weights::optional) : inputs.folder, head);
+    const PlannedModel subject{outline, ModelSize(*outline), inputs.data, machine};
     if (stage == "train") entry = training(options.train, subject, subject.size.has_relu(), false);
     if (stage == "train_sparse") {
       const auto& sparse = options.train_sparse;
-      if (still_runs(stage) && made_from_model_path(experiment, stage))
-        check_target_sparsity(sparse, subject.size.has_relu());
+      if (still_runs(stage)) check_target_sparsity(sparse, subject.size.has_relu());
       entry = training(sparse.train, subject, sparse.activation == "relu" || subject.size.has_relu(),
                        !sparse.distill.teacher.empty());
       add_attention(entry, sparse.attention, train::training_dtype(sparse.train.dtype, machine.device()),
                     subject);
     }
     if (stage == "convert") {
-      if (made_from_model_path(experiment, stage))
-        check_split_options(moe::chosen_sites(*later, options.convert), options.convert);
-      entry = conversion(options.convert, future);
+      check_split_options(moe::chosen_sites(*outline, options.convert), options.convert);
+      entry = conversion(options.convert, subject);
     }
     if (stage == "train_routed") {
       const auto& routed = options.train_routed;
-      const bool relu = future.size.has_relu() || (experiment.stages.count("train_sparse") &&
-                                                   options.train_sparse.activation == "relu");
-      check_routed_values(experiment, *later);
-      entry = training(routed.train, future, relu, !routed.distill.teacher.empty());
+      const bool relu = subject.size.has_relu() ||
+                        (origin.stages.count("train_sparse") && options.train_sparse.activation == "relu");
+      check_routed_values(experiment, *outline);
+      entry = training(routed.train, subject, relu, !routed.distill.teacher.empty());
     }
     if (stage == "sweep_tau") {
-      const auto& sweep = options.sweep_tau;
-      check_sweep_values(experiment, *later);
-      if (still_runs(stage)) check_dense(experiment, *later, states.contains("train"));
-      entry = sweeping(sweep, future);
+      check_sweep_values(experiment, *outline);
+      if (still_runs(stage)) check_dense(experiment, *outline, inputs.data, states.contains("train"));
+      entry = sweeping(options.sweep_tau, subject);
     }
     add_state(entry, states.at(stage));
     entry["folder"] = stage_dir(experiment, stage).string();
@@ -279,11 +291,11 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   }
   return {{"model", model_folder.string()},
           {"family", model->family()},
-          {"parameters", whole(subject.size.parameters())},
+          {"parameters", whole(start.size.parameters())},
           {"has_weights", inputs.folder.has_weights()},
           {"labels", inputs.data.label_names},
           {"unit", train.unit()},
-          {"flops_per_example", subject.size.flops(train) / std::max(1.0, static_cast<double>(train.size()))},
+          {"flops_per_example", start.size.flops(train) / std::max(1.0, static_cast<double>(train.size()))},
           {"tokens_per_example",
            static_cast<double>(train.tokens()) / std::max(1.0, static_cast<double>(train.size()))},
           {"device", machine.device().str()},
@@ -339,7 +351,7 @@ std::string plan_text(const Json& plan) {
     text += format("{:<13}about {} and {} of memory, into {}", stage, duration_text(entry.at("seconds")),
                    bytes_text(entry.at("peak_bytes")), folder);
     if (entry.contains("steps")) text += format("; {}{} steps", about, entry.at("steps").get<int64_t>());
-    if (entry.contains("sites")) text += format("; {} sites", entry.at("sites").size());
+    if (entry.contains("sites")) text += "; " + sites_text(entry.at("sites"));
     text += state_text(entry) + "\n";
   }
   return text;

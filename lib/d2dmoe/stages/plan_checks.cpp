@@ -16,19 +16,36 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Whether a folder is where a stage of this config leaves its model.
+/// A path by which folders can be compared, whether they are there or not.
+fs::path comparable(const fs::path& folder) {
+  const fs::path path = fs::weakly_canonical(folder);
+  return path.has_filename() ? path : path.parent_path();  // a slash at the end
+}
+
+/// The stage of this config that leaves its model in a folder; "" = none.
+std::string maker_of(const config::LoadedExperiment& experiment, const fs::path& folder) {
+  for (const std::string& stage : experiment.stages)
+    if (comparable(folder) == comparable(stage_dir(experiment, stage) / "model")) return stage;
+  return "";
+}
+
+std::ptrdiff_t order_of(const std::string& stage) {
+  return std::find(config::kStages.begin(), config::kStages.end(), stage) - config::kStages.begin();
+}
+
 bool is_made_here(const config::LoadedExperiment& experiment, const fs::path& folder) {
-  return std::any_of(experiment.stages.begin(), experiment.stages.end(), [&](const std::string& stage) {
-    return fs::weakly_canonical(folder) == fs::weakly_canonical(stage_dir(experiment, stage) / "model");
-  });
+  return !maker_of(experiment, folder).empty();
+}
+
+bool starts_from_model_path(const config::LoadedExperiment& experiment, const std::string& stage) {
+  return comparable(origin_of(experiment, stage).folder) == comparable(experiment.options.model.path);
 }
 
 /// @param stage   that runs the experts
 /// @param values  of the rule, as `key` of the config lists them
 void check_values(const config::LoadedExperiment& experiment, models::Model& model, const std::string& stage,
                   const char* key, const std::string& rule, const std::vector<double>& values) {
-  if (values.empty() || !experiment.stages.count("convert") || !made_from_model_path(experiment, stage))
-    return;
+  if (values.empty() || !origin_of(experiment, stage).stages.count("convert")) return;
   const auto& options = experiment.options.convert;
   for (const auto* site : moe::chosen_sites(model, options)) {
     const int64_t experts = moe::experts_of(options, site->id(), site->layer()->weights().hidden());
@@ -40,12 +57,20 @@ void check_values(const config::LoadedExperiment& experiment, models::Model& mod
 
 }  // namespace
 
-bool made_from_model_path(const config::LoadedExperiment& experiment, const std::string& stage) {
+Origin origin_of(const config::LoadedExperiment& experiment, const std::string& stage) {
   const Start start = start_of(experiment.options, stage);
-  if (start.option != "auto") return false;
-  for (const std::string& before : start.before)
-    if (experiment.stages.count(before)) return made_from_model_path(experiment, before);
-  return true;
+  std::string maker;
+  if (start.option != "auto") {
+    maker = maker_of(experiment, start.option);
+    // A later stage's model is not what this one waits for.
+    if (maker.empty() || order_of(maker) >= order_of(stage)) return {start.option, {}};
+  }
+  for (auto before = start.before.begin(); maker.empty() && before != start.before.end(); ++before)
+    if (experiment.stages.count(*before)) maker = *before;
+  if (maker.empty()) return {experiment.options.model.path, {}};
+  Origin origin = origin_of(experiment, maker);
+  origin.stages.insert(maker);
+  return origin;
 }
 
 void check_target_sparsity(const config::SparseTrainOptions& options, bool exact_zeros) {
@@ -68,7 +93,8 @@ void check_sweep_values(const config::LoadedExperiment& experiment, models::Mode
   check_values(experiment, model, "sweep_tau", "sweep_tau.taus", options.rule, options.taus);
 }
 
-void check_dense(const config::LoadedExperiment& experiment, const models::Model& model, bool train_ahead) {
+void check_dense(const config::LoadedExperiment& experiment, const models::Model& model,
+                 const data::Splits& data, bool train_ahead) {
   const std::string& dense = experiment.options.sweep_tau.dense;
   if (dense.empty()) {
     if (experiment.stages.count("train") && !train_ahead)
@@ -77,11 +103,16 @@ void check_dense(const config::LoadedExperiment& experiment, const models::Model
   }
   if (is_made_here(experiment, dense)) return;
   const auto outline = outline_of(io::HfFolder(dense_folder(experiment)));
-  if (made_from_model_path(experiment, "sweep_tau")) check_same_inputs(dense, *outline, model);
+  check_same_inputs(dense, *outline, model);
+  D2D_CHECK_USAGE(
+      data::is_of_tokens(data.task) || outline->num_labels() == data.outputs(),
+      "[config] 'sweep_tau.dense': '{}' has {} outputs, the task has {}. Hint: it must be trained on "
+      "the same data",
+      dense, outline->num_labels(), data.outputs());
 }
 
-void check_teacher(const config::LoadedExperiment& experiment, const std::string& stage,
-                   const data::Splits& data, bool train_ahead) {
+void check_teacher(const config::LoadedExperiment& experiment, const std::string& stage, const Inputs& inputs,
+                   bool train_ahead) {
   const bool routed = stage == "train_routed";
   const auto& sparse = experiment.options.train_sparse;
   const std::string& teacher = (routed ? experiment.options.train_routed.distill : sparse.distill).teacher;
@@ -93,11 +124,13 @@ void check_teacher(const config::LoadedExperiment& experiment, const std::string
   }
   if (dense && ((sparse.start == "auto" && trains) || is_made_here(experiment, sparse.start))) return;
   const fs::path folder = dense ? start_folder(experiment, sparse.start, {}) : fs::path(teacher);
-  D2D_CHECK_USAGE(fs::is_directory(folder), "[config] '{}.distill.teacher': '{}' is no model folder", stage,
-                  folder);
+  D2D_CHECK_USAGE(fs::exists(folder / "config.json"),
+                  "[config] '{}.distill.teacher': '{}' is no model folder", stage, folder);
   const io::HfFolder files(folder);
-  // The names of the data's classes are those of the start model, where it has some.
-  if (made_from_model_path(experiment, stage)) check_teacher_outputs(folder, *outline_of(files), data, stage);
+  // The data's class names and tokens are those of model.path.
+  if (!starts_from_model_path(experiment, stage)) return;
+  check_teacher_outputs(folder, *outline_of(files), inputs.data, stage);
+  if (inputs.data.task != data::Task::language_modeling) check_teacher_vocabulary(folder, inputs, stage);
 }
 
 }  // namespace d2dmoe::stages

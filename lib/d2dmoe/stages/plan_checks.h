@@ -1,18 +1,24 @@
 #pragma once
 
+#include <filesystem>
+#include <set>
 #include <string>
 
 #include "d2dmoe/config/experiment.h"
 #include "d2dmoe/data/dataset.h"
 #include "d2dmoe/models/model.h"
+#include "d2dmoe/stages/common.h"
 
 /// What a stage would refuse after hours, looked at before the first one starts. Only what is known by then
 /// is judged: nothing of a model that a stage still has to make.
 namespace d2dmoe::stages {
 
-/// Whether the model that a stage starts from is made from model.path by this config's stages, none of which
-/// names a start of its own: then its outline is known.
-bool made_from_model_path(const config::LoadedExperiment& experiment, const std::string& stage);
+/// Where the model that a stage starts from comes from.
+struct Origin {
+  std::filesystem::path folder;  ///< the first start: model.path, or a folder that a stage names
+  std::set<std::string> stages;  ///< of this config, which come between it and the stage
+};
+Origin origin_of(const config::LoadedExperiment& experiment, const std::string& stage);
 
 /// @param exact_zeros  whether the model's activation is ReLU before the stage
 /// @throws UsageError  target_sparsity with an activation that has no exact zeros
@@ -28,12 +34,14 @@ void check_sweep_values(const config::LoadedExperiment& experiment, models::Mode
 /// @param model        outline of what is converted
 /// @param train_ahead  whether the stage train is planned too
 /// @throws Error       the dense baseline is not there or has no weights, and no stage will make it; or it
-/// reads other inputs than the model
-void check_dense(const config::LoadedExperiment& experiment, const models::Model& model, bool train_ahead);
+/// reads other inputs than the model, or has another number of classes than the data
+void check_dense(const config::LoadedExperiment& experiment, const models::Model& model,
+                 const data::Splits& data, bool train_ahead);
 
 /// @throws Error  the stage's teacher is not there or has no weights, and no stage will make it; or it has
-/// other classes than the data
-void check_teacher(const config::LoadedExperiment& experiment, const std::string& stage,
-                   const data::Splits& data, bool train_ahead);
+/// other classes than the data or other tokens than the student
+/// @param inputs  of model.path
+void check_teacher(const config::LoadedExperiment& experiment, const std::string& stage, const Inputs& inputs,
+                   bool train_ahead);
 
 }  // namespace d2dmoe::stages

@@ -36,8 +36,14 @@ bool finished(const config::LoadedExperiment& experiment, const std::vector<std:
 
 std::vector<std::string> stage_order(const config::LoadedExperiment& experiment) {
   std::vector<std::string> order;
-  for (const char* stage : config::kStages) {
-    if (experiment.stages.count(stage)) order.emplace_back(stage);
+  for (const std::string stage : config::kStages) {
+    const bool runs = experiment.stages.count(stage) > 0;
+    D2D_CHECK_USAGE(
+        runs || !experiment.overridden.count(stage),
+        "[run] '--set {}': the config has no block \"{}\", so that this stage does not run. Hint: "
+        "write \"{}\": {{}} into '{}', or leave the override away",
+        stage, stage, stage, experiment.file);
+    if (runs) order.push_back(stage);
   }
   return order;
 }

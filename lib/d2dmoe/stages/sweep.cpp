@@ -218,7 +218,7 @@ Json sweep_tau(const config::LoadedExperiment& experiment) {
       "or --set sweep_tau.split=validation");
   io::RunFolder run(stage_dir(experiment, "sweep_tau"), stage_config(experiment, "sweep_tau"));
   if (run.done()) {
-    log::info("sweep_tau is finished already: {}", run.dir());
+    log::info("sweep_tau: already done, see '{}'", run.dir());
     return run.result();
   }
   const RunLog run_log(run);

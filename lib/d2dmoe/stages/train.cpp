@@ -52,39 +52,13 @@ std::shared_ptr<models::Model> load_start(const io::HfFolder& folder, const mode
 /// @param stage  whose config names it
 std::shared_ptr<models::Model> load_teacher(const fs::path& path, const data::Splits& data,
                                             const std::string& stage) {
-  D2D_CHECK_USAGE(fs::is_directory(path), "[config] '{}.distill.teacher': '{}' is no model folder", stage,
-                  path);
+  D2D_CHECK_USAGE(fs::exists(path / "config.json"), "[config] '{}.distill.teacher': '{}' is no model folder",
+                  stage, path);
   models::LoadOptions options;
   options.dropout = 0;
   auto teacher = models::load_model(io::HfFolder(path), options);
   check_teacher_outputs(path, *teacher, data, stage);
   return teacher;
-}
-
-/// Refuses a teacher to which the student's token ids mean other tokens: it is given the student's batches.
-void check_teacher_vocabulary(const fs::path& path, const Inputs& inputs, const std::string& stage) {
-  constexpr int64_t kExamples = 256;
-  if (!inputs.tokenizer) return;
-  std::unique_ptr<tokenizer::Tokenizer> theirs;
-  try {
-    theirs = tokenizer::load_tokenizer(path);
-  } catch (const Error& error) {
-    log::warn(
-        "the teacher's tokenizer cannot be read, so nobody knows whether it has the student's tokens: {}",
-        error.what());
-    return;
-  }
-  std::vector<int64_t> rows(static_cast<size_t>(std::min(kExamples, inputs.data.train.size())));
-  std::iota(rows.begin(), rows.end(), int64_t{0});
-  const auto ids = std::get<0>(at::_unique(inputs.data.train.collate(rows).token_ids)).contiguous();
-  for (const int64_t id : std::span(ids.const_data_ptr<int64_t>(), static_cast<size_t>(ids.numel()))) {
-    const std::string ours = inputs.tokenizer->token(id);
-    const std::string other = id < theirs->vocab_size() ? theirs->token(id) : "";
-    D2D_CHECK_USAGE(ours == other,
-                    "[config] '{}.distill.teacher': token {} is '{}' in '{}' and '{}' for the student, whose "
-                    "tokens it is given. Hint: the teacher must have the student's tokenizer",
-                    stage, id, other, path, ours);
-  }
 }
 
 /// The activation of every site after the stage's choice.
