@@ -13,7 +13,8 @@ void add_run(CLI::App& app) {
   arguments->add_to(*command, true);
   command->callback([=] {
     const auto experiment = arguments->load();
-    if (only_planned(*arguments, experiment, stages::stage_order(experiment))) return;
+    const auto order = arguments->print_config ? std::vector<std::string>() : stages::stage_order(experiment);
+    if (only_planned(*arguments, experiment, order)) return;
     const auto result = stages::run(experiment);
     std::cout << (arguments->json ? result.dump(2) + "\n" : stages::run_text(experiment, result));
   });

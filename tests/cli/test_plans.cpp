@@ -385,6 +385,17 @@ TEST_CASE("plans: what later stages would refuse") {
   CHECK(test::d2dmoe({"run", "--config", file.string(), "--dry-run", "--set", "sweep_tau.dense=" + sparse})
             .code == 0);
 
+  // But it is where no stage of the plan makes it in time.
+  CHECK(contains(refused({"train_sparse.distill.teacher=" + sparse}), "is no model folder"));
+  CHECK(contains(refused({"convert.start=" + (dir / "run/typo/model").string()}), "no such folder"));
+  const auto alone = test::d2dmoe({"sweep-tau", "--config", file.string(), "--dry-run", "--set",
+                                   "sweep_tau.dense=" + (dir / "run/train/model").string(), "--set",
+                                   "sweep_tau.start=" + (dir / "model").string()});
+  CHECK(alone.code == 2);
+  CHECK(test::d2dmoe(
+            {"run", "--config", file.string(), "--set", "train_routed.train.epochs=2", "--print-config"})
+            .code == 0);
+
   // A start of its own is what a stage is judged by.
   const auto wide = changed_copy("wide", "intermediate_size", 60);
   const auto conversion = [&](const char* change) {

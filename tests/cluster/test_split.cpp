@@ -190,7 +190,9 @@ TEST_CASE("split: number of experts of a site") {
   CHECK(experts_of(options, "layers.0.ffn", 172) == 4);
   CHECK(experts_of(options, "layers.0.ffn", 48) == 2);
   CHECK(experts_of(options, "layers.0.ffn", 24) == 2);  // of 12: at most half
-  CHECK(contains(test::message_of([&] { experts_of(options, "layers.0.ffn", 101); }), "no divisor near 24"));
+  for (const int64_t width : {101, 482})                // 1 and 101; 2 and 241
+    CHECK(contains(test::message_of([&] { experts_of(options, "layers.0.ffn", width); }),
+                   "no divisor near 24"));
   options.experts = 128;
   CHECK(experts_of(options, "layers.0.ffn", 1536) == 128);
   options.experts_per_site["layers.0.ffn"] = 32;

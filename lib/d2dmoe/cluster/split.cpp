@@ -21,7 +21,7 @@ int64_t usual_expert_size(const std::string& site, int64_t hidden, const std::st
     if (hidden % size == 0 && hidden >= 2 * size) return size;
   const int64_t size = nearest_divisor(hidden, kUsual);
   D2D_CHECK_USAGE(
-      kFarthest * size >= kUsual || hidden <= kFarthest * kUsual,
+      (kFarthest * size >= kUsual && size <= kFarthest * kUsual) || hidden <= kFarthest * kUsual,
       "[convert] '{}.expert_size for {}': got nothing, and {} neurons have no divisor near {}. Hint: "
       "name one of {}, or a number of experts",
       section, site, hidden, kUsual, divisors_near(hidden, kUsual));

@@ -216,16 +216,22 @@ Json stage_config(const config::LoadedExperiment& experiment, const std::string&
   const fs::path folder = stage_start(experiment, stage);
   kept["start_folder"] = recorded_path(folder, experiment.options.run.output_dir);
   // A forerunner that was made again makes this stage's result stale.
-  kept["start_weights_sha256"] = io::HfFolder(folder, weights_needed(stage)).weights_hash();
+  const std::string start_hash = io::HfFolder(folder, weights_needed(stage)).weights_hash();
+  kept["start_weights_sha256"] = start_hash;
   if (const fs::path routers = folder / "routers.safetensors"; fs::exists(routers)) {
     kept["start_routers_sha256"] = sha256_file(routers);
   }
   if (stage == "train_routed") {
-    if (const fs::path teacher = teacher_folder(experiment, stage); !teacher.empty())
-      kept["teacher_folder"] = recorded_path(teacher, experiment.options.run.output_dir);
+    const bool by_train =
+        experiment.options.train_routed.distill.teacher == "dense" && experiment.stages.count("train");
+    const fs::path teacher =
+        by_train ? stage_dir(experiment, "train") / "model" : teacher_folder(experiment, stage);
+    if (!teacher.empty()) kept["teacher_folder"] = recorded_path(teacher, experiment.options.run.output_dir);
   }
-  if (const auto hash = teacher_hash(experiment, stage)) kept["teacher_weights_sha256"] = *hash;
-  if (const auto hash = dense_hash(experiment, stage)) kept["dense_weights_sha256"] = *hash;
+  if (const fs::path companion = companion_if_there(experiment, stage); !companion.empty()) {
+    const char* key = stage == "sweep_tau" ? "dense_weights_sha256" : "teacher_weights_sha256";
+    kept[key] = companion == folder ? start_hash : io::HfFolder(companion).weights_hash();
+  }
   // Each site's own setting stands there.
   if (stage == "train_routed" && experiment.options.train_routed.tau_range.empty())
     kept["start_record_sha256"] = sha256_file(folder / "d2dmoe.json");

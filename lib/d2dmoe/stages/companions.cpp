@@ -16,21 +16,6 @@ namespace d2dmoe::stages {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-namespace {
-
-/// @param folder  gives the model's, or throws
-template <class Folder>
-std::optional<std::string> hash_if_there(const Folder& folder) {
-  try {
-    const fs::path dir = folder();
-    if (!dir.empty() && fs::is_directory(dir)) return io::HfFolder(dir).weights_hash();
-  } catch (const Error&) {
-  }
-  return {};
-}
-
-}  // namespace
-
 fs::path teacher_folder(const config::LoadedExperiment& experiment, const std::string& stage) {
   const auto& options = experiment.options;
   const bool routed = stage == "train_routed";
@@ -49,15 +34,16 @@ fs::path dense_folder(const config::LoadedExperiment& experiment) {
   return stage_start(experiment, routed ? "train_routed" : "sweep_tau");
 }
 
-std::optional<std::string> teacher_hash(const config::LoadedExperiment& experiment,
-                                        const std::string& stage) {
-  if (stage != "train_sparse" && stage != "train_routed") return {};
-  return hash_if_there([&] { return teacher_folder(experiment, stage); });
-}
-
-std::optional<std::string> dense_hash(const config::LoadedExperiment& experiment, const std::string& stage) {
-  if (stage != "sweep_tau") return {};
-  return hash_if_there([&] { return dense_folder(experiment); });
+fs::path companion_if_there(const config::LoadedExperiment& experiment, const std::string& stage) {
+  if (stage == "train" || stage == "convert") return {};
+  try {
+    const fs::path folder =
+        stage == "sweep_tau" ? dense_folder(experiment) : teacher_folder(experiment, stage);
+    std::error_code unreadable;
+    return fs::exists(folder / "config.json", unreadable) ? folder : fs::path();
+  } catch (const Error&) {
+    return {};
+  }
 }
 
 void check_teacher_outputs(const fs::path& folder, models::Model& teacher, const data::Splits& data,

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
 #include <string>
 
 #include "d2dmoe/config/experiment.h"
@@ -22,10 +21,10 @@ std::filesystem::path teacher_folder(const config::LoadedExperiment& experiment,
 /// @throws UsageError  as start_folder
 std::filesystem::path dense_folder(const config::LoadedExperiment& experiment);
 
-/// Hashes of their weights, by which a stage notices that they changed; nullopt where the stage has no such
-/// model, or it is not there or unreadable (then the stage itself says so, or has ended and needs none).
-std::optional<std::string> teacher_hash(const config::LoadedExperiment& experiment, const std::string& stage);
-std::optional<std::string> dense_hash(const config::LoadedExperiment& experiment, const std::string& stage);
+/// The teacher of a training stage or the dense baseline of sweep_tau; empty where the stage has none, or it
+/// is not there (then the stage itself says so, or has ended and needs none).
+std::filesystem::path companion_if_there(const config::LoadedExperiment& experiment,
+                                         const std::string& stage);
 
 /// @param stage        whose config names the teacher
 /// @throws UsageError  the teacher answers with other outputs or classes than the data have

@@ -241,7 +241,7 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   Inputs inputs =
       open_inputs(experiment, model_folder, splits, weights_for(experiment, stages), data::TextNeed::size);
   for (const char* stage : {"train_sparse", "train_routed"})
-    if (still_runs(stage)) check_teacher(experiment, stage, inputs, states.contains("train"));
+    if (still_runs(stage)) check_teacher(experiment, stage, inputs, stages);
   const auto head = head_options(inputs.data);
   const auto model = outline_of(inputs.folder, head);
   const PlannedModel start{model, ModelSize(*model), inputs.data, machine};
@@ -252,9 +252,14 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
   for (const std::string& stage : stages) {
     Json& entry = planned[stage];
     const Origin origin = origin_of(experiment, stage);
-    const bool there = fs::exists(origin.folder / "config.json");  // else the stage's state says so
-    const auto outline = future_model(
-        experiment, origin, there ? io::HfFolder(origin.folder, io::Weights::optional) : inputs.folder, head);
+    if (!fs::exists(origin.folder / "config.json")) {  // the stage is done, or its state says what is missing
+      entry = {{"memory_bytes", 0}, {"forward_bytes", 0}, {"seconds", 0.0}};
+      add_state(entry, states.at(stage));
+      entry["folder"] = stage_dir(experiment, stage).string();
+      continue;
+    }
+    const auto outline =
+        future_model(experiment, origin, io::HfFolder(origin.folder, io::Weights::optional), head);
     const PlannedModel subject{outline, ModelSize(*outline), inputs.data, machine};
     if (stage == "train") entry = training(options.train, subject, subject.size.has_relu(), false);
     if (stage == "train_sparse") {
@@ -266,19 +271,22 @@ Json plan(const config::LoadedExperiment& experiment, const std::vector<std::str
                     subject);
     }
     if (stage == "convert") {
-      check_split_options(moe::chosen_sites(*outline, options.convert), options.convert);
+      if (still_runs(stage))
+        check_split_options(moe::chosen_sites(*outline, options.convert), options.convert);
       entry = conversion(options.convert, subject);
     }
     if (stage == "train_routed") {
       const auto& routed = options.train_routed;
       const bool relu = subject.size.has_relu() ||
                         (origin.stages.count("train_sparse") && options.train_sparse.activation == "relu");
-      check_routed_values(experiment, *outline);
+      if (still_runs(stage)) check_routed_values(experiment, *outline);
       entry = training(routed.train, subject, relu, !routed.distill.teacher.empty());
     }
     if (stage == "sweep_tau") {
-      check_sweep_values(experiment, *outline);
-      if (still_runs(stage)) check_dense(experiment, *outline, inputs.data, states.contains("train"));
+      if (still_runs(stage)) {
+        check_sweep_values(experiment, *outline);
+        check_dense(experiment, *outline, inputs.data, stages);
+      }
       entry = sweeping(options.sweep_tau, subject);
     }
     add_state(entry, states.at(stage));

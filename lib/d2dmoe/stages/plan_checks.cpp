@@ -22,19 +22,15 @@ fs::path comparable(const fs::path& folder) {
   return path.has_filename() ? path : path.parent_path();  // a slash at the end
 }
 
-/// The stage of this config that leaves its model in a folder; "" = none.
-std::string maker_of(const config::LoadedExperiment& experiment, const fs::path& folder) {
-  for (const std::string& stage : experiment.stages)
-    if (comparable(folder) == comparable(stage_dir(experiment, stage) / "model")) return stage;
-  return "";
-}
-
 std::ptrdiff_t order_of(const std::string& stage) {
   return std::find(config::kStages.begin(), config::kStages.end(), stage) - config::kStages.begin();
 }
 
-bool is_made_here(const config::LoadedExperiment& experiment, const fs::path& folder) {
-  return !maker_of(experiment, folder).empty();
+/// Whether a stage of the plan leaves its model in a folder before `stage` needs it.
+bool will_be_made(const config::LoadedExperiment& experiment, const fs::path& folder,
+                  const std::string& stage, const std::vector<std::string>& planned) {
+  const std::string maker = maker_of(experiment, folder, stage);
+  return std::find(planned.begin(), planned.end(), maker) != planned.end();
 }
 
 bool starts_from_model_path(const config::LoadedExperiment& experiment, const std::string& stage) {
@@ -57,13 +53,22 @@ void check_values(const config::LoadedExperiment& experiment, models::Model& mod
 
 }  // namespace
 
+std::string maker_of(const config::LoadedExperiment& experiment, const fs::path& folder,
+                     const std::string& stage) {
+  for (const std::string& maker : experiment.stages) {
+    if (order_of(maker) < order_of(stage) &&
+        comparable(folder) == comparable(stage_dir(experiment, maker) / "model"))
+      return maker;
+  }
+  return "";
+}
+
 Origin origin_of(const config::LoadedExperiment& experiment, const std::string& stage) {
   const Start start = start_of(experiment.options, stage);
   std::string maker;
   if (start.option != "auto") {
-    maker = maker_of(experiment, start.option);
-    // A later stage's model is not what this one waits for.
-    if (maker.empty() || order_of(maker) >= order_of(stage)) return {start.option, {}};
+    maker = maker_of(experiment, start.option, stage);
+    if (maker.empty()) return {start.option, {}};
   }
   for (auto before = start.before.begin(); maker.empty() && before != start.before.end(); ++before)
     if (experiment.stages.count(*before)) maker = *before;
@@ -94,35 +99,41 @@ void check_sweep_values(const config::LoadedExperiment& experiment, models::Mode
 }
 
 void check_dense(const config::LoadedExperiment& experiment, const models::Model& model,
-                 const data::Splits& data, bool train_ahead) {
+                 const data::Splits& data, const std::vector<std::string>& planned) {
   const std::string& dense = experiment.options.sweep_tau.dense;
   if (dense.empty()) {
-    if (experiment.stages.count("train") && !train_ahead)
+    if (experiment.stages.count("train") &&
+        std::find(planned.begin(), planned.end(), "train") == planned.end())
       dense_folder(experiment);  // refuses where it is not there
     return;
   }
-  if (is_made_here(experiment, dense)) return;
-  const auto outline = outline_of(io::HfFolder(dense_folder(experiment)));
+  if (will_be_made(experiment, dense, "sweep_tau", planned)) return;
+  models::LoadOptions load;
+  load.regression = data.task == data::Task::regression;
+  const auto outline = outline_of(io::HfFolder(dense_folder(experiment)), load);
   check_same_inputs(dense, *outline, model);
+  if (data::is_of_tokens(data.task) || !starts_from_model_path(experiment, "sweep_tau")) return;
   D2D_CHECK_USAGE(
-      data::is_of_tokens(data.task) || outline->num_labels() == data.outputs(),
+      outline->num_labels() == data.outputs(),
       "[config] 'sweep_tau.dense': '{}' has {} outputs, the task has {}. Hint: it must be trained on "
       "the same data",
       dense, outline->num_labels(), data.outputs());
 }
 
 void check_teacher(const config::LoadedExperiment& experiment, const std::string& stage, const Inputs& inputs,
-                   bool train_ahead) {
+                   const std::vector<std::string>& planned) {
   const bool routed = stage == "train_routed";
   const auto& sparse = experiment.options.train_sparse;
   const std::string& teacher = (routed ? experiment.options.train_routed.distill : sparse.distill).teacher;
   const bool dense = teacher == "dense", trains = experiment.stages.count("train") > 0;
-  if (teacher.empty() || is_made_here(experiment, teacher)) return;
+  const bool train_planned = std::find(planned.begin(), planned.end(), "train") != planned.end();
+  if (teacher.empty() || will_be_made(experiment, teacher, stage, planned)) return;
   if (dense && routed) {  // without train it is what the stage starts from, which has been looked at
-    if (trains && !train_ahead) teacher_folder(experiment, stage);
+    if (trains && !train_planned) teacher_folder(experiment, stage);
     return;
   }
-  if (dense && ((sparse.start == "auto" && trains) || is_made_here(experiment, sparse.start))) return;
+  if (dense && ((sparse.start == "auto" && trains) || will_be_made(experiment, sparse.start, stage, planned)))
+    return;
   const fs::path folder = dense ? start_folder(experiment, sparse.start, {}) : fs::path(teacher);
   D2D_CHECK_USAGE(fs::exists(folder / "config.json"),
                   "[config] '{}.distill.teacher': '{}' is no model folder", stage, folder);

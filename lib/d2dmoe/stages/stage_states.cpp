@@ -6,6 +6,7 @@
 #include "d2dmoe/io/atomic_file.h"
 #include "d2dmoe/io/run_folder.h"
 #include "d2dmoe/stages/common.h"
+#include "d2dmoe/stages/plan_checks.h"
 
 namespace d2dmoe::stages {
 namespace {
@@ -20,9 +21,7 @@ bool starts_from_result(const config::LoadedExperiment& experiment, const std::s
     return std::any_of(start.before.begin(), start.before.end(),
                        [&](const std::string& before) { return experiment.stages.count(before) > 0; });
   }
-  const fs::path inside = fs::weakly_canonical(start.option)
-                              .lexically_relative(fs::weakly_canonical(experiment.options.run.output_dir));
-  return !inside.empty() && *inside.begin() != "..";
+  return !maker_of(experiment, start.option, stage).empty();
 }
 
 /// What a start of the stage finds in its folder: the keys "state" and "step" or "refusal" of plan().
