@@ -388,10 +388,6 @@ TEST_CASE("plans: what later stages would refuse") {
   // But it is where no stage of the plan makes it in time.
   CHECK(contains(refused({"train_sparse.distill.teacher=" + sparse}), "is no model folder"));
   CHECK(contains(refused({"convert.start=" + (dir / "run/typo/model").string()}), "no such folder"));
-  const auto alone = test::d2dmoe({"sweep-tau", "--config", file.string(), "--dry-run", "--set",
-                                   "sweep_tau.dense=" + (dir / "run/train/model").string(), "--set",
-                                   "sweep_tau.start=" + (dir / "model").string()});
-  CHECK(alone.code == 2);
   CHECK(test::d2dmoe(
             {"run", "--config", file.string(), "--set", "train_routed.train.epochs=2", "--print-config"})
             .code == 0);
