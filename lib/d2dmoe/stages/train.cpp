@@ -1,8 +1,6 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <numeric>
-#include <span>
 
 #include "d2dmoe/core/device.h"
 #include "d2dmoe/core/error.h"
